@@ -1,0 +1,102 @@
+"""The command line: one command per phase, and help with the config.
+
+Heavy imports wait until a command runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ssimbad import __version__
+from ssimbad.errors import UserError
+
+_PHASES = {
+    "data": "prepare images, sketches and test pairs",
+    "phi": "search for φ*",
+    "train": "pretrain a row",
+    "refine": "refine a row's pretrained checkpoint",
+    "infer": "colorize the test set with a row",
+    "evaluate": "measure a row's images",
+    "report": "write tables and figures",
+}
+_OF_A_ROW = ("train", "refine", "infer", "evaluate")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ssimbad", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in _PHASES.items():
+        command = commands.add_parser(name, help=text, description=text)
+        if name in _OF_A_ROW:
+            command.add_argument("row", help="id of a table row, such as ssimbad")
+        command.add_argument(
+            "--config",
+            action="append",
+            default=[],
+            type=Path,
+            metavar="FILE",
+            help="overlay on config.yaml; may be repeated, the last one wins",
+        )
+        workflow = command.add_argument_group("what the workflow uses instead of --config")
+        workflow.add_argument("--json", metavar="TEXT", help="what the phase reads of the config")
+        workflow.add_argument("--results", metavar="DIR", help="the results folder")
+    command = commands.add_parser("config", help="check a config and show it merged")
+    command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
+    command.add_argument("--describe", action="store_true", help="explain every key instead")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from ssimbad import config
+
+    if arguments.command == "config":
+        import yaml
+
+        if arguments.describe:
+            print(config.describe())
+        else:
+            values = config.load(arguments.config).model_dump(mode="json")
+            print(yaml.safe_dump(values, sort_keys=False), end="")
+        return
+
+    from ssimbad import phases
+    from ssimbad.layout import Results
+    from ssimbad.methods import rows
+
+    phase = arguments.command
+    row = getattr(arguments, "row", None)
+    if row is not None:
+        known = [
+            r for r, (_, s) in rows().items() if phase not in ("train", "refine") or s == phase
+        ]
+        if row not in known:
+            raise UserError(f"{phase}: no row {row!r}: rows are {', '.join(known)}")
+    if (arguments.json is None) != (arguments.results is None):
+        raise UserError("--json and --results go together")
+    if arguments.json is None:
+        loaded = config.load(arguments.config)
+        text, folder = config.phase_json(loaded, phase, row), loaded.results
+    else:
+        text, folder = arguments.json, arguments.results
+    given = (config.Phase(text, phase, row), *([] if row is None else [row]), Results(folder))
+    getattr(phases, phase)(*given)
+
+
+def main() -> None:
+    """Run a command; a user's mistake is a line on stderr and exit status 1."""
+    arguments = _parser().parse_args()
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_MININTERVAL", "5")
+    try:
+        _run(arguments)
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"ssimbad: {line}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,202 @@
+"""The config: composed from the sections' schemas, validated before any work. Nothing else reads it."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, create_model, field_validator
+
+from ssimbad.data.prepare import DataConfig
+from ssimbad.errors import UserError
+from ssimbad.evaluation.run import EvaluateConfig
+from ssimbad.inference import InferConfig
+from ssimbad.methods import methods, rows
+from ssimbad.networks.unet import UNetConfig
+from ssimbad.noise.search import PhiConfig
+from ssimbad.section import Section
+from ssimbad.training.loop import RefineConfig, StageConfig
+
+BASE = Path("config.yaml")
+"""The default config; other files are overlays on it."""
+
+
+class _Base(Section):
+    results: str = Field(min_length=1, description="folder of everything the run leaves")
+    seed: int = Field(ge=0, description="seed of all randomness")
+    device: str = Field(
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one"
+    )
+    weights: Literal["auto", "official", "index"] = Field(
+        description="where metric networks' weights come from: any source, official hosts, package index"
+    )
+    rows: list[str] = Field(min_length=1, description="rows of the table, in its order")
+    data: DataConfig
+    phi: PhiConfig
+    unet: UNetConfig
+    train: StageConfig
+    refine: RefineConfig
+    infer: InferConfig
+    evaluate: EvaluateConfig
+
+    @field_validator("rows")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        for row in value:
+            if row not in rows():
+                raise ValueError(f"no row {row!r}: rows are {', '.join(rows())}")
+            if value.count(row) > 1:
+                raise ValueError(f"row {row!r} stands twice")
+        return value
+
+
+_PARTS = ("refinement", "sampling")
+
+
+@cache
+def schema() -> type[Any]:
+    """The model of the whole config: the common sections and one for each method that has one."""
+    sections: dict[str, Any] = {}
+    for name, method in methods().items():
+        if method.section:
+            parts = {p: (kind, ...) for p in _PARTS if (kind := getattr(method, p))}
+            composed = create_model(name, __base__=method.section, **parts)  # type: ignore[call-overload]
+            sections[name] = (composed, ...)
+    return create_model("Config", __base__=_Base, **sections)
+
+
+_PHASES: dict[str, tuple[str, ...]] = {
+    "data": ("seed", "data"),
+    "phi": ("seed", "phi"),
+    "train": ("seed", "device", "data", "unet", "train"),
+    "refine": ("seed", "device", "weights", "data", "refine"),
+    "infer": ("seed", "device", "data", "infer"),
+    "evaluate": ("seed", "device", "weights", "evaluate"),
+}
+_METHOD_PART = {"refine": "refinement", "infer": "sampling"}
+
+
+def _keys(phase: str) -> tuple[str, ...]:
+    """The top-level keys a phase reads; the report shows everything."""
+    return tuple(schema().model_fields) if phase == "report" else _PHASES[phase]
+
+
+def _method_values(section: dict[str, Any], phase: str) -> dict[str, Any] | None:
+    """What a phase reads of a method's section: one part, or for training all but the parts."""
+    if phase == "train":
+        return {k: v for k, v in section.items() if k not in _PARTS}
+    return section.get(_METHOD_PART[phase]) if phase in _METHOD_PART else None
+
+
+def _fault(error: Any) -> str:
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{path}: missing"
+    if error["type"] == "extra_forbidden":
+        return f"{path}: no such key"
+    message = error["msg"].removeprefix("Value error, ")
+    value = error["input"]
+    shown = "" if isinstance(value, dict) else f": {json.dumps(value, default=str)}"
+    return f"{path}{shown}: {message[0].lower()}{message[1:]}"
+
+
+def validate(values: dict[str, Any], where: str = "config") -> Any:
+    """The typed config.
+
+    Raises:
+        UserError: one line a fault, with the key's path, its value and what is allowed.
+    """
+    try:
+        return schema().model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(f"{where}: {_fault(e)}" for e in error.errors())) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable ({error})") from None
+    except yaml.YAMLError as error:
+        detail = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML ({detail})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: must hold keys and values")
+    return values
+
+
+def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        below = base.get(key)
+        both = isinstance(value, dict) and isinstance(below, dict)
+        merged[key] = _overlay(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def load(overlays: list[Path]) -> Any:
+    """``config.yaml`` of the current folder with overlays on it, the last one uppermost.
+
+    Raises:
+        UserError: a file or a value is at fault.
+    """
+    values = _read(BASE)
+    for path in overlays:
+        values = _overlay(values, _read(path))
+    return validate(values, str(overlays[-1] if overlays else BASE))
+
+
+def phase_json(config: Any, phase: str, row: str | None = None) -> str:
+    """All that a phase (of a row) reads of the config, as canonical JSON."""
+    values = config.model_dump(mode="json")
+    chosen = {key: values[key] for key in _keys(phase)}
+    if row is not None:
+        chosen["method"] = _method_values(values.get(rows()[row][0], {}), phase)
+    return json.dumps(chosen, sort_keys=True)
+
+
+class Phase:
+    """What one phase may read of the config, and nothing else: reading more is an AttributeError.
+
+    The workflow tracks :func:`phase_json` and hands it to the command, so a phase cannot depend on
+    a key whose change would go unnoticed. ``method`` is what the phase reads of the section of the
+    row's method: the section for ``train``, its part ``refinement`` or ``sampling`` else.
+    """
+
+    method: Section | None
+
+    def __init__(self, text: str, phase: str, row: str | None = None) -> None:
+        self.values = json.loads(text)
+        for key in _keys(phase):
+            annotation = schema().model_fields[key].annotation
+            is_section = isinstance(annotation, type) and issubclass(annotation, Section)
+            value = self.values[key]
+            setattr(self, key, annotation.model_validate(value) if is_section else value)
+        if row is not None:
+            kind = getattr(methods()[rows()[row][0]], _METHOD_PART.get(phase, "section"))
+            given = self.values["method"]
+            self.method = None if given is None else kind.model_validate(given)
+
+
+def describe() -> str:
+    """Every key with its type or range and meaning, one a line."""
+    lines: list[str] = []
+
+    def walk(model: type[BaseModel], prefix: str) -> None:
+        fields = model.model_json_schema()["properties"]
+        for name, field in model.model_fields.items():
+            path = f"{prefix}{name}"
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                lines.append(f"{path}: {(field.annotation.__doc__ or '').splitlines()[0]}")
+                walk(field.annotation, f"{path}.")
+            else:
+                facts = {k: v for k, v in fields[name].items() if k not in ("title", "description")}
+                lines.append(f"{path}: {field.description} {json.dumps(facts)}")
+
+    walk(schema(), "")
+    return "\n".join(lines)

@@ -1,0 +1,130 @@
+"""The data phase: source → packed store, sketches, manifest, cross-reference pairs."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from tqdm import tqdm
+
+from ssimbad.data.faces import Faces, FacesConfig
+from ssimbad.data.folder import Folder, FolderConfig
+from ssimbad.data.source import SPLITS, Item, Source
+from ssimbad.data.warp import WarpConfig
+from ssimbad.data.xdog import sketch_of
+from ssimbad.errors import UserError
+from ssimbad.files import whole_folder, write_json, write_text
+from ssimbad.rng import numpy_generator
+from ssimbad.section import Section
+
+
+class DataConfig(Section):
+    """The images a run works on."""
+
+    source: Literal["faces", "folder"] = Field(description="illustrated faces, or your own images")
+    size: int = Field(ge=16, le=1024, multiple_of=8, description="side of all images, pixels")
+    faces: FacesConfig
+    folder: FolderConfig
+    warp: WarpConfig
+
+    def make_source(self, seed: int) -> Source:
+        """The configured source."""
+        if self.source == "faces":
+            return Faces(self.faces, seed)
+        return Folder(self.folder, seed)
+
+
+def derangement(names: list[str], seed: int) -> dict[str, str]:
+    """A seeded random permutation without fixed points: each name's partner.
+
+    Raises:
+        UserError: fewer than two names.
+    """
+    if len(names) < 2:
+        raise UserError("a cross-reference pair needs at least two test images")
+    generator = numpy_generator(seed, "cross")
+    while True:
+        order = generator.permutation(len(names))
+        if not (order == np.arange(len(names))).any():
+            return {name: names[j] for name, j in zip(names, order, strict=True)}
+
+
+def _prepare(
+    item: Item, source: Source, size: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, dict[str, str]] | str:
+    try:
+        image, sketch, files = source.load(item, size)
+    except UserError as error:
+        return str(error)
+    if sketch is None:
+        sketch = sketch_of(image, seed, item.name)
+    return image, sketch, {k: hashlib.sha256(v).hexdigest() for k, v in files.items()}
+
+
+def prepare(config: DataConfig, seed: int, folder: Path) -> None:
+    """Build the store in ``folder``: arrays, ``manifest.json``, ``pairs.csv``, ``ATTRIBUTION.txt``.
+
+    Raises:
+        UserError: every fault of the source, one a line; nothing is left behind.
+    """
+    source = config.make_source(seed)
+    items = sorted(source.items(), key=lambda item: (SPLITS.index(item.split), item.name))
+    faults: list[str] = []
+    with whole_folder(folder) as part:
+        arrays = {}
+        for split in SPLITS:
+            count = sum(item.split == split for item in items)
+            shape = (count, config.size, config.size)
+            arrays[split] = [
+                np.lib.format.open_memmap(
+                    part / f"{split}_{kind}.npy", "w+", np.uint8, shape + tail
+                )
+                for kind, tail in (("images", (3,)), ("sketches", ()))
+            ]
+        work = partial(_prepare, source=source, size=config.size, seed=seed)
+        filled = dict.fromkeys(SPLITS, 0)
+        records = []
+        # The workflow sets this variable to the threads it grants.
+        workers = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context) as pool:
+            results = pool.map(work, items, chunksize=16)
+            bar = tqdm(results, "data", len(items), unit=" images")
+            for item, result in zip(items, bar, strict=True):
+                if isinstance(result, str):
+                    faults.append(result)
+                    continue
+                images, sketches = arrays[item.split]
+                position = filled[item.split]
+                images[position], sketches[position], digests = result
+                filled[item.split] += 1
+                records.append({"name": item.name, "split": item.split, "sha256": digests})
+        if faults:
+            raise UserError("\n".join(faults))
+        for pair in arrays.values():
+            for array in pair:
+                array.flush()
+        partners = derangement([i.name for i in items if i.split == "test"], seed)
+        with (part / "pairs.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["name", "reference"])
+            writer.writerows(partners.items())
+        write_text(part / "ATTRIBUTION.txt", source.attribution())
+        write_json(
+            part / "manifest.json",
+            {"source": config.source, "size": config.size, "seed": seed, "items": records},
+        )
+
+
+def read_pairs(folder: Path) -> dict[str, str]:
+    """The cross-reference partner of each test image."""
+    with (folder / "pairs.csv").open(newline="", encoding="utf-8") as stream:
+        return {row["name"]: row["reference"] for row in csv.DictReader(stream)}

@@ -1,0 +1,60 @@
+"""The packed store: memory-mapped uint8 arrays and a manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssimbad.errors import UserError
+from ssimbad.files import read_json
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """uint8 [0, 255] to float [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """Float [-1, 1] (clamped) to uint8 [0, 255], rounded."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+class Split:
+    """One split of a store, read from disk as it is indexed.
+
+    Attributes:
+        names: file stems, one per image.
+        images: (N, S, S, 3) uint8, memory-mapped.
+        sketches: (N, S, S) uint8, memory-mapped.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        manifest = read_json(folder / "manifest.json")
+        self.names: list[str] = [i["name"] for i in manifest["items"] if i["split"] == split]
+        self.index = {name: i for i, name in enumerate(self.names)}
+        try:
+            self.images = np.load(folder / f"{split}_images.npy", mmap_mode="r")
+            self.sketches = np.load(folder / f"{split}_sketches.npy", mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder}: {split} arrays are not readable ({error})") from None
+        if not len(self.names) == len(self.images) == len(self.sketches):
+            raise UserError(f"{folder}: the {split} arrays and manifest.json disagree in length")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels."""
+        return self.images.shape[1]
+
+    def image_pixels(self, indices: list[int]) -> Tensor:
+        """(B, 3, S, S) uint8."""
+        return torch.from_numpy(self.images[indices]).permute(0, 3, 1, 2)
+
+    def sketch_pixels(self, indices: list[int]) -> Tensor:
+        """(B, 1, S, S) uint8."""
+        return torch.from_numpy(self.sketches[indices]).unsqueeze(1)

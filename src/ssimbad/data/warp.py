@@ -1,0 +1,148 @@
+"""Thin-plate-spline warp of the reference image, batched.
+
+The control points are AnimeDiffusion's: the four corners stay, two points on the diagonal move along
+it. p1, p2 ~ U(0.3, 0.7) and r1, r2 ~ U(−0.25, 0.25), rounded to two decimals; what stood at (p, p)
+moves to (p + r, p + r). Coordinates run from 0 (centre of the first pixel) to 1 (centre of the
+last), so the identity warp is exact.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from ssimbad.rng import numpy_generator
+from ssimbad.section import Section
+
+_CORNERS = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
+_FOLD_GRID = 33
+
+
+class WarpConfig(Section):
+    """How references are warped."""
+
+    redraw_folds: bool = Field(
+        description="redraw warps that fold the image over itself (published: false)"
+    )
+    rotation: float = Field(
+        ge=0, le=180, description="largest rotation either way, degrees (published code: 0)"
+    )
+
+
+def _kernel(squared: Tensor) -> Tensor:
+    # U(r) = r² ln(r + 1e-6), the published regularised form of r² ln r.
+    return squared * torch.log(torch.sqrt(squared) + 1e-6)
+
+
+def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    return ((a.unsqueeze(-2) - b.unsqueeze(-3)) ** 2).sum(-1)
+
+
+def displacement(source: Tensor, target: Tensor, points: Tensor) -> Tensor:
+    """Thin-plate-spline interpolation of ``source − target``, given at ``target``, at ``points``.
+
+    Args:
+        source, target: (B, K, 2) control points; K ≥ 3, not all on one line, no two targets equal.
+        points: (P, 2).
+
+    Returns:
+        (B, P, 2), float64.
+    """
+    source, target, points = source.double(), target.double(), points.double()
+    batch, count, _ = target.shape
+    ones = torch.ones(batch, count, 1, dtype=torch.float64)
+    affine = torch.cat([ones, target], -1)
+    system = torch.zeros(batch, count + 3, count + 3, dtype=torch.float64)
+    system[:, :count, :count] = _kernel(_squared_distances(target, target))
+    system[:, :count, count:] = affine
+    system[:, count:, :count] = affine.transpose(1, 2)
+    right = torch.zeros(batch, count + 3, 2, dtype=torch.float64)
+    right[:, :count] = source - target
+    coefficients = torch.linalg.solve(system, right)
+    basis = _kernel(_squared_distances(points, target))
+    linear = torch.cat([torch.ones(len(points), 1, dtype=torch.float64), points], -1)
+    return basis @ coefficients[:, :count] + linear @ coefficients[:, count:]
+
+
+def unit_grid(size: int) -> Tensor:
+    """(size², 2) pixel centres (x, y) of a square image, rows first, in [0, 1]."""
+    line = torch.linspace(0, 1, size, dtype=torch.float64)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    return torch.stack([x, y], -1).reshape(-1, 2)
+
+
+def folds(source: Tensor, target: Tensor) -> Tensor:
+    """(B,) bool: whether each backward map's Jacobian determinant is ≤ 0 anywhere on a 33×33 grid."""
+    n = _FOLD_GRID
+    grid = unit_grid(n)
+    mapped = (grid + displacement(source, target, grid)).reshape(-1, n, n, 2)
+    dx = mapped[:, :-1, 1:] - mapped[:, :-1, :-1]
+    dy = mapped[:, 1:, :-1] - mapped[:, :-1, :-1]
+    return ((dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]) <= 0).flatten(1).any(1)
+
+
+def _draw(generator: np.random.Generator) -> tuple[list, list]:
+    while True:
+        p1, p2 = (round(v, 2) for v in generator.uniform(0.3, 0.7, 2))
+        r1, r2 = (round(v, 2) for v in generator.uniform(-0.25, 0.25, 2))
+        # Equal targets make the spline singular.
+        if abs(p1 + r1 - p2 - r2) > 1e-9:
+            source = [*_CORNERS, (p1, p1), (p2, p2)]
+            target = [*_CORNERS, (p1 + r1, p1 + r1), (p2 + r2, p2 + r2)]
+            return source, target
+
+
+def draw_controls(
+    config: WarpConfig, seed: int, addresses: list[tuple[str, int]]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw a warp for every (image name, epoch).
+
+    Returns:
+        Source and target control points, each (B, 6, 2), and rotations (B,) in radians.
+    """
+    generators = [numpy_generator(seed, "warp", name, epoch) for name, epoch in addresses]
+    angles = [math.radians(config.rotation) * g.uniform(-1, 1) for g in generators]
+    draws = [_draw(g) for g in generators]
+    source, target = (torch.tensor([d[k] for d in draws], dtype=torch.float64) for k in (0, 1))
+    pending = torch.arange(len(draws))
+    while config.redraw_folds:
+        pending = pending[folds(source[pending], target[pending])]
+        if not len(pending):
+            break
+        for i in pending.tolist():
+            redrawn = _draw(generators[i])
+            source[i], target[i] = (torch.tensor(d, dtype=torch.float64) for d in redrawn)
+    return source, target, torch.tensor(angles, dtype=torch.float64)
+
+
+def backward_map(source: Tensor, target: Tensor, angles: Tensor, size: int) -> Tensor:
+    """Where each pixel of the warped image is read from: (B, size, size, 2), (x, y) in [0, 1]."""
+    grid = unit_grid(size)
+    mapped = grid + displacement(source, target, grid)
+    cos, sin = torch.cos(angles), torch.sin(angles)
+    rotation = torch.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2)
+    centred = (mapped - 0.5) @ rotation.transpose(1, 2)
+    return (centred + 0.5).reshape(-1, size, size, 2)
+
+
+def warp(images: Tensor, config: WarpConfig, seed: int, addresses: list[tuple[str, int]]) -> Tensor:
+    """Warp a batch of square images: bicubic, black outside the frame.
+
+    Args:
+        images: (B, C, S, S) in [0, 1].
+        config: folding and rotation.
+        seed: the run's seed.
+        addresses: one (image name, epoch) per image; the same address gives the same warp.
+
+    Returns:
+        (B, C, S, S) in [0, 1].
+    """
+    mapped = backward_map(*draw_controls(config, seed, addresses), images.shape[-1])
+    grid = (mapped * 2 - 1).to(images)
+    warped = F.grid_sample(images, grid, mode="bicubic", padding_mode="zeros", align_corners=True)
+    return warped.clamp_(0, 1)

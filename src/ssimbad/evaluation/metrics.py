@@ -1,0 +1,92 @@
+"""The metrics of the table. Images are (B, 3, S, S) in [0, 1] unless said otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from skimage.color import rgb2lab
+from torch import Tensor
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+from ssimbad.rng import torch_generator
+
+_MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_MS_SSIM_WINDOW = 11
+_DIRECTIONS = 64
+
+
+def psnr(images: Tensor, truth: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, data range 1: (B,); infinite for equal images."""
+    return -10 * torch.log10(((images - truth) ** 2).flatten(1).mean(1))
+
+
+def ms_ssim_scales(size: int) -> int:
+    """Scales of MS-SSIM at a size: all five from 176 px, fewer where the window would not fit.
+
+    Raises:
+        ValueError: ``size`` is below the window's 11 pixels.
+    """
+    if size < _MS_SSIM_WINDOW:
+        raise ValueError(f"MS-SSIM needs at least {_MS_SSIM_WINDOW} px, not {size}")
+    scales = len(_MS_SSIM_WEIGHTS)
+    while size >> (scales - 1) < _MS_SSIM_WINDOW:
+        scales -= 1
+    return scales
+
+
+def ms_ssim(images: Tensor, truth: Tensor) -> Tensor:
+    """Multi-scale SSIM (Wang et al. 2003), Gaussian window 11, σ 1.5: (B,) in [0, 1].
+
+    Below 176 px the coarsest scales are left out and the weights of the others scaled to sum to one.
+    """
+    weights = _MS_SSIM_WEIGHTS[: ms_ssim_scales(images.shape[-1])]
+    return multiscale_structural_similarity_index_measure(
+        images,
+        truth,
+        reduction="none",
+        data_range=1.0,
+        betas=tuple(w / sum(weights) for w in weights),
+        normalize="relu",
+    )
+
+
+def palette_distance(images: Tensor, reference: Tensor) -> Tensor:
+    """Distance of the colours two images use, wherever they use them: (B,) in ΔE, lower is closer.
+
+    Sliced 1-Wasserstein distance of the pixel clouds in CIELAB: both clouds projected on 64 fixed
+    directions, sorted, mean absolute difference over pixels and directions.
+    """
+    generator = torch_generator(0, "palette directions")
+    directions = torch.randn(3, _DIRECTIONS, generator=generator, dtype=torch.float64)
+    directions = (directions / directions.norm(dim=0)).float()
+
+    def projected(batch: Tensor) -> Tensor:
+        lab = rgb2lab(batch.permute(0, 2, 3, 1).cpu().numpy()).astype(np.float32)
+        return (torch.from_numpy(lab).flatten(1, 2) @ directions).sort(1).values
+
+    return (projected(images) - projected(reference)).abs().mean((1, 2))
+
+
+def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """Fréchet distance of the Gaussians fitted to two feature sets (Heusel et al. 2017).
+
+    |μ_x − μ_y|² + Tr(Σ_x + Σ_y − 2(Σ_x Σ_y)^½). Tr (Σ_x Σ_y)^½ is the sum of singular values of
+    A Bᵀ where Σ_x = AᵀA and Σ_y = BᵀB, exact for singular covariances too, where a matrix square
+    root needs an offset.
+
+    Args:
+        x, y: (N, D) and (M, D) features, N, M ≥ 2.
+    """
+
+    def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        features = features.astype(np.float64)
+        mean = features.mean(0)
+        factor = (features - mean) / np.sqrt(len(features) - 1)
+        if len(factor) > factor.shape[1]:
+            factor = np.linalg.qr(factor, mode="r")
+        return mean, factor
+
+    (mean_x, a), (mean_y, b) = moments(x), moments(y)
+    cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    distance = ((mean_x - mean_y) ** 2).sum() + (a**2).sum() + (b**2).sum() - 2 * cross
+    return float(max(distance, 0.0))

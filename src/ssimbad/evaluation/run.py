@@ -1,0 +1,202 @@
+"""The evaluate phase: one row's images of one setting, measured against the sketches' truth."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from ssimbad.data.store import Split
+from ssimbad.errors import UserError
+from ssimbad.evaluation.metrics import (
+    frechet_distance,
+    ms_ssim,
+    ms_ssim_scales,
+    palette_distance,
+    psnr,
+)
+from ssimbad.evaluation.networks import Inception, lpips_network
+from ssimbad.evaluation.statistics import bootstrap_interval
+from ssimbad.evaluation.weights import fetch
+from ssimbad.files import sha256_file, whole_file, write_json
+from ssimbad.provenance import code_version, machine, packages
+from ssimbad.section import Section
+
+PER_IMAGE = ("psnr", "ms_ssim", "lpips", "palette")
+"""Metrics with a value for each image."""
+
+
+class EvaluateConfig(Section):
+    """Measuring the images."""
+
+    batch: int = Field(ge=1, description="images at once")
+    resamples: int = Field(ge=100, description="bootstrap resamples for the intervals")
+
+
+def read_results(folder: Path, names: list[str], size: int) -> Tensor:
+    """The images ``folder/<name>.png`` in the order of ``names``: (N, 3, S, S) uint8.
+
+    Raises:
+        UserError: a file is missing, surplus, unreadable or of another size; all are named.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    found = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    expected = {f"{name}.png" for name in names}
+    faults = [f"{folder / name}: missing" for name in sorted(expected - found)]
+    faults += [f"{folder / name}: surplus" for name in sorted(found - expected)]
+    images = np.zeros((len(names), size, size, 3), np.uint8)
+    for target, name in zip(images, names, strict=True):
+        path = folder / f"{name}.png"
+        if path.name not in found:
+            continue
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError) as error:
+            faults.append(f"{path}: not readable as an image ({error})")
+            continue
+        if pixels.shape != target.shape:
+            faults.append(f"{path}: is {pixels.shape[1]}×{pixels.shape[0]}, not {size}×{size}")
+            continue
+        target[:] = pixels
+    if faults:
+        raise UserError("\n".join(faults))
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+class _Features:
+    """Inception features of image sets, each set computed once and kept by the digest of its pixels."""
+
+    def __init__(self, choice: str, batch: int, device: torch.device, cache: Path) -> None:
+        self.choice, self.batch, self.device, self.cache = choice, batch, device, cache
+        _, self.weights = fetch("inception", choice)
+        self.network: Inception | None = None
+
+    @torch.inference_mode()
+    def of(self, pixels: Tensor, label: str) -> np.ndarray:
+        """(N, 2048) features of (N, 3, S, S) uint8 images."""
+        key = hashlib.sha256(pixels.contiguous().numpy().tobytes())
+        key.update(f"{self.weights['digest']} {tuple(pixels.shape)} {self.device.type}".encode())
+        path = self.cache / f"{key.hexdigest()}.safetensors"
+        if path.exists():
+            return load_file(path)["features"].numpy()
+        if self.network is None:
+            self.network = Inception(self.choice).to(self.device)
+        rows = []
+        with tqdm(total=len(pixels), desc=f"features of {label}", unit=" images") as bar:
+            for batch in pixels.split(self.batch):
+                rows.append(self.network(batch.to(self.device).float() / 255).cpu())
+                bar.update(len(batch))
+        features = torch.cat(rows)
+        with whole_file(path) as part:
+            save_file({"features": features}, part)
+        return features.numpy()
+
+
+def evaluate(
+    row: str,
+    settings: dict[str, tuple[Path, dict[str, str]]],
+    *,
+    data: Path,
+    config: EvaluateConfig,
+    seed: int,
+    weights: str,
+    device: torch.device,
+    cache: Path,
+    record: dict[str, Any],
+    with_fid: bool,
+    output: Path,
+) -> None:
+    """Measure a row and write ``output/<setting>.json`` for each setting.
+
+    Every image is compared with the truth of its sketch; ``palette`` with its unwarped reference.
+
+    Args:
+        row: the row's id.
+        settings: for each setting the folder of images and, by name, whose image was the reference.
+        data: the packed store.
+        config: batch size and resamples.
+        seed: of the bootstrap.
+        weights: where the metric networks' weights may come from.
+        device: where networks run.
+        cache: folder of Inception features.
+        record: what else to note of the row's origin.
+        with_fid: false for images that are copies of other images, whose FID says nothing.
+        output: folder of the JSON files.
+
+    Raises:
+        UserError: images are missing, surplus or damaged, or weights cannot be had.
+    """
+    start = time.monotonic()
+    split = Split(data, "test")
+    truth = split.image_pixels(list(range(len(split))))
+    lpips_alex = lpips_network("alex", weights).to(device)
+    sources = {"lpips": fetch("alex", weights)[1]}
+    if with_fid:
+        features = _Features(weights, config.batch, device, cache)
+        sources["fid"] = features.weights
+    for setting, (folder, partners) in settings.items():
+        pixels = read_results(folder, split.names, split.size)
+        reference = truth[[split.index[partners[name]] for name in split.names]]
+        columns: dict[str, list[Tensor]] = {metric: [] for metric in PER_IMAGE}
+        with torch.inference_mode():
+            for x, y, r in zip(
+                *(t.split(config.batch) for t in (pixels, truth, reference)), strict=True
+            ):
+                x, y, r = (t.float() / 255 for t in (x, y, r))
+                columns["psnr"].append(psnr(x, y))
+                columns["ms_ssim"].append(ms_ssim(x, y))
+                distance = lpips_alex(x.to(device), y.to(device), normalize=True)
+                columns["lpips"].append(distance.flatten().cpu())
+                columns["palette"].append(palette_distance(x, r))
+        per_image = {metric: torch.cat(v).double().numpy() for metric, v in columns.items()}
+        metrics: dict[str, dict[str, float | None]] = {}
+        for metric, values in per_image.items():
+            low, high = bootstrap_interval(values, config.resamples, seed)
+            metrics[metric] = {"value": float(values.mean()), "ci_low": low, "ci_high": high}
+        fid = None
+        if with_fid:
+            fid = frechet_distance(
+                features.of(pixels, f"{row} {setting}"), features.of(truth, "the truth")
+            )
+        metrics["fid"] = {"value": fid, "ci_low": None, "ci_high": None}
+        write_json(
+            output / f"{setting}.json",
+            {
+                "row": row,
+                "setting": setting,
+                "n": len(split),
+                "size": split.size,
+                "ms_ssim_scales": ms_ssim_scales(split.size),
+                "metrics": metrics,
+                "per_image": {
+                    name: {metric: float(per_image[metric][i]) for metric in PER_IMAGE}
+                    | {"reference": partners[name]}
+                    for i, name in enumerate(split.names)
+                },
+                "provenance": record
+                | {
+                    "images": _digest_of(pixels),
+                    "data": sha256_file(data / "manifest.json"),
+                    "weights": sources,
+                    "packages": packages(),
+                    "code": code_version(),
+                    "machine": machine(device),
+                    "seconds": round(time.monotonic() - start, 2),
+                },
+            },
+        )
+
+
+def _digest_of(pixels: Tensor) -> str:
+    return hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()

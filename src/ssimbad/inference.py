@@ -1,0 +1,109 @@
+"""The infer phase: one row's images of both settings."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import Tensor
+from tqdm import tqdm
+
+from ssimbad.data.prepare import read_pairs
+from ssimbad.data.store import Split, to_pixels, to_unit
+from ssimbad.data.warp import WarpConfig, warp
+from ssimbad.files import whole_folder, write_json
+from ssimbad.methods.base import Method
+from ssimbad.provenance import code_version, machine
+from ssimbad.rng import image_noise
+from ssimbad.section import Section
+from ssimbad.training.batches import EVALUATION
+
+SETTINGS = ("same", "cross")
+"""The reference is the warped truth; or another identity's warped image."""
+
+
+class InferConfig(Section):
+    """Colorizing the test set."""
+
+    batch: int = Field(ge=1, description="images at once; changes nothing above 1/255")
+
+
+def test_inputs(
+    split: Split, warp_config: WarpConfig, seed: int, names: list[str], partners: list[str]
+) -> tuple[Tensor, Tensor]:
+    """Sketches of ``names`` and warped references of ``partners``, in [-1, 1]."""
+    sketches = to_unit(split.sketch_pixels([split.index[name] for name in names]))
+    images = split.image_pixels([split.index[name] for name in partners]).float() / 255
+    references = warp(images, warp_config, seed, [(name, EVALUATION) for name in partners])
+    return sketches, references * 2 - 1
+
+
+@torch.inference_mode()
+def colorize_set(
+    method: Method,
+    sampling: Section | None,
+    split: Split,
+    partners: dict[str, str],
+    warp_config: WarpConfig,
+    seed: int,
+    batch: int,
+    device: torch.device,
+    folder: Path,
+    label: str,
+) -> None:
+    """Write ``folder/<name>.png`` for every name in ``partners``, all of them or none."""
+    names = list(partners)
+    with whole_folder(folder) as part, tqdm(total=len(names), desc=label, unit=" images") as bar:
+        for start in range(0, len(names), batch):
+            chosen = names[start : start + batch]
+            sketch, reference = test_inputs(
+                split, warp_config, seed, chosen, [partners[name] for name in chosen]
+            )
+            noise = image_noise(seed, chosen, split.size)
+            inputs = (t.to(device) for t in (sketch, reference, noise))
+            images = method.colorize(*inputs, sampling)
+            pixels = to_pixels(images.float()).permute(0, 2, 3, 1).cpu().numpy()
+            for name, image in zip(chosen, pixels, strict=True):
+                Image.fromarray(image).save(part / f"{name}.png")
+            bar.update(len(chosen))
+
+
+def infer(
+    method: Method,
+    sampling: Section | None,
+    data: Path,
+    warp_config: WarpConfig,
+    seed: int,
+    config: InferConfig,
+    device: torch.device,
+    folder: Path,
+    record: dict[str, Any],
+) -> None:
+    """Colorize the test set in both settings into ``folder/<setting>`` and write ``folder/infer.json``."""
+    split = Split(data, "test")
+    partners = {"same": {name: name for name in split.names}, "cross": read_pairs(data)}
+    method = method.to(device).eval()
+    start = time.monotonic()
+    for setting in SETTINGS:
+        colorize_set(
+            method,
+            sampling,
+            split,
+            partners[setting],
+            warp_config,
+            seed,
+            config.batch,
+            device,
+            folder / setting,
+            f"infer {folder.name} {setting}",
+        )
+    record = record | {
+        "seconds": round(time.monotonic() - start, 2),
+        "code": code_version(),
+        "machine": machine(device),
+    }
+    write_json(folder / "infer.json", record)

@@ -1,0 +1,36 @@
+"""Where everything a run leaves lies. The workflow's rules name the same paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Results:
+    """The results folder."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.data = self.root / "data"
+        self.phi = self.root / "phi"
+        self.figures = self.root / "figures"
+        self.features = self.root / "work" / "features"
+
+    def checkpoint(self, row: str) -> Path:
+        """The row's weights for use."""
+        return self.root / "checkpoints" / f"{row}.safetensors"
+
+    def history(self, row: str) -> Path:
+        """Losses by step; the training's summary lies beside it as JSON."""
+        return self.root / "history" / f"{row}.csv"
+
+    def work(self, row: str) -> Path:
+        """Resumable training state."""
+        return self.root / "work" / row
+
+    def images(self, row: str) -> Path:
+        """Colorized images, a folder for each setting."""
+        return self.root / "images" / row
+
+    def metrics(self, row: str) -> Path:
+        """Measurements, a JSON file for each setting."""
+        return self.root / "metrics" / row

@@ -1,0 +1,192 @@
+"""How SSIM falls with noise, and the search for the φ* in which it falls in a straight line.
+
+Protocol: a few training images; noise levels uniform in φ over [σ_min, σ_max]; x_t = clamp(x_0 + σn,
+−1, 1) with its own n for each image and level; SSIM of x_t and x_0 in [0, 1]; a straight line fitted to
+SSIM against φ for each image; R², averaged over images. The noise is the same for every candidate,
+so candidates differ by φ alone and R² is smooth in c.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator, model_validator
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+from tqdm import tqdm
+
+from ssimbad.diffusion.ddpm import TIMESTEPS, alpha_bars
+from ssimbad.noise.transforms import RATIONAL, Phi, candidates, parse
+from ssimbad.rng import torch_generator
+from ssimbad.section import Section
+from ssimbad.similarity import ssim
+
+C_RANGE = (0.01, 2.0)
+"""Where c of σ/(σ + c) is searched."""
+_COARSE = 12
+_CURVE_POINTS = 25
+
+
+class PhiConfig(Section):
+    """The range of noise and the search for φ*."""
+
+    sigma_min: float = Field(gt=0, description="least noise, on images in [-1, 1]")
+    sigma_max: float = Field(gt=0, description="most noise")
+    choice: str = Field(description="auto: the search's best; or a candidate such as ln(sigma)")
+    images: int = Field(ge=1, description="training images the search measures")
+    size: int = Field(ge=16, description="side they are resized to, pixels (published: 128)")
+    points: int = Field(ge=3, description="noise levels a candidate")
+
+    @field_validator("choice")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value != "auto":
+            parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PhiConfig:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError("sigma_min must be below sigma_max")
+        return self
+
+
+def ssim_curves(images: Tensor, noisy_means: Tensor, sigmas: Tensor, noise: Tensor) -> Tensor:
+    """SSIM of images and their noisy versions clamp(m_k x + σ_k n, −1, 1).
+
+    Args:
+        images: (N, 3, S, S) in [-1, 1].
+        noisy_means: factors m (K,) on the image; 1 for variance-exploding noise.
+        sigmas: noise levels (K,).
+        noise: (N, K, 3, S, S) standard normal.
+
+    Returns:
+        (N, K).
+    """
+    curves = []
+    for image, own in zip(images, noise, strict=True):
+        means, levels = (v.to(image)[:, None, None, None] for v in (noisy_means, sigmas))
+        noisy = torch.addcmul(means * image, levels, own).clamp_(-1, 1)
+        clean = image.expand_as(noisy)
+        curves.append(ssim((noisy + 1) / 2, (clean + 1) / 2))
+    return torch.stack(curves)
+
+
+def mean_r2(axis: np.ndarray, curves: np.ndarray) -> float:
+    """R² of the straight line through each curve, averaged.
+
+    Args:
+        axis: (K,) where the curves were measured.
+        curves: (N, K).
+    """
+    design = np.stack([axis - axis.mean(), np.ones_like(axis)], 1)
+    fit = design @ np.linalg.lstsq(design, curves.T, rcond=None)[0]
+    residual = ((curves.T - fit) ** 2).sum(0)
+    total = ((curves - curves.mean(1, keepdims=True)) ** 2).sum(1)
+    return float(np.mean(1 - residual / total))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One spacing's SSIM degradation, for the figures.
+
+    Attributes:
+        spacing: "DDPM", "EDM" or "SSIMBaD".
+        axis_name: what the axis shows.
+        axis: (K,) positions, in order of growing noise.
+        sigmas: (K,) noise relative to the signal.
+        ssim: (N, K).
+        r2: mean R² over images.
+        noisy: (K, 3, S, S) in [-1, 1], the first image at each level.
+    """
+
+    spacing: str
+    axis_name: str
+    axis: np.ndarray
+    sigmas: np.ndarray
+    ssim: np.ndarray
+    r2: float
+    noisy: Tensor
+
+
+class Search:
+    """The search on given images.
+
+    Args:
+        config: the section.
+        images: (N, 3, S, S) in [-1, 1].
+        names: N image names, by which the noise is drawn.
+        seed: the run's seed.
+    """
+
+    def __init__(self, config: PhiConfig, images: Tensor, names: list[str], seed: int) -> None:
+        self.config, self.images = config, images
+        shape = (config.points, *images.shape[1:])
+        self.noise = torch.stack(
+            [torch.randn(shape, generator=torch_generator(seed, "phi", name)) for name in names]
+        )
+
+    def r2(self, phi: Phi) -> float:
+        """Mean R² of SSIM against ``phi``."""
+        fractions = torch.linspace(0, 1, self.config.points, dtype=torch.float64)
+        first, last = phi.bounds()
+        sigmas = phi.uniform(fractions)
+        curves = ssim_curves(self.images, torch.ones_like(sigmas), sigmas, self.noise)
+        return mean_r2(torch.lerp(first, last, fractions).numpy(), curves.double().numpy())
+
+    def refine_c(self) -> tuple[Phi, float]:
+        """σ/(σ + c) with the best c in [0.01, 2], sought continuously in ln c, and its R²."""
+        low, high = (math.log(c) for c in C_RANGE)
+        grid = np.linspace(low, high, _COARSE)
+        template = Phi(RATIONAL, 1.0, self.config.sigma_min, self.config.sigma_max)
+
+        def at(log_c: float) -> Phi:
+            return replace(template, c=float(np.clip(math.exp(log_c), *C_RANGE)))
+
+        scores = [self.r2(at(x)) for x in tqdm(grid, "phi: c", unit=" values")]
+        best = int(np.argmax(scores))
+        bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+        found = minimize_scalar(lambda x: -self.r2(at(x)), bounds=bounds, method="bounded")
+        if -found.fun >= scores[best]:
+            return at(found.x), float(-found.fun)
+        return at(grid[best]), scores[best]
+
+    def ranking(self) -> list[tuple[Phi, float]]:
+        """All candidates and the refined c with their R², best first."""
+        everything = candidates(self.config.sigma_min, self.config.sigma_max)
+        scored = [(phi, self.r2(phi)) for phi in tqdm(everything, "phi", unit=" candidates")]
+        scored.append(self.refine_c())
+        return sorted(scored, key=lambda pair: -pair[1])
+
+    def curves(self, chosen: Phi) -> list[Curve]:
+        """DDPM's, EDM's and the chosen φ's degradation of SSIM along their own axes."""
+        count = min(_CURVE_POINTS, self.config.points)
+        fractions = torch.linspace(0, 1, count, dtype=torch.float64)
+        steps = (fractions * (TIMESTEPS - 1)).round().long()
+        kept = alpha_bars()[steps]
+        log_sigma = Phi("ln(sigma)", 0.0, self.config.sigma_min, self.config.sigma_max)
+        rows = [("DDPM", "t", steps.double(), kept.sqrt(), (1 - kept).sqrt())]
+        for spacing, phi in (("EDM", log_sigma), ("SSIMBaD", chosen)):
+            sigmas = phi.uniform(fractions)
+            rows.append((spacing, phi.label(), phi(sigmas), torch.ones_like(sigmas), sigmas))
+        curves = []
+        for spacing, axis_name, axis, means, sigmas in rows:
+            noise = self.noise[:, :count]
+            values = ssim_curves(self.images, means, sigmas, noise).double().numpy()
+            levels = means[:, None, None, None], sigmas[:, None, None, None]
+            noisy = (levels[0] * self.images[0] + levels[1] * noise[0]).clamp(-1, 1)
+            curves.append(
+                Curve(
+                    spacing,
+                    axis_name,
+                    axis.numpy(),
+                    (sigmas / means).numpy(),
+                    values,
+                    mean_r2(axis.numpy(), values),
+                    noisy,
+                )
+            )
+        return curves

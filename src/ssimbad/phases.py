@@ -1,0 +1,225 @@
+"""The seven phases, one function each: what the workflow's rules and the commands call."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import yaml
+
+from ssimbad.config import Phase
+from ssimbad.data.prepare import prepare, read_pairs
+from ssimbad.data.store import Split, to_pixels, to_unit
+from ssimbad.errors import UserError
+from ssimbad.evaluation.run import evaluate as measure
+from ssimbad.files import read_json, sha256_file, whole_file, write_json, write_text
+from ssimbad.inference import infer as colorize_test_set
+from ssimbad.layout import Results
+from ssimbad.methods import methods, rows
+from ssimbad.methods.base import Method, TrainedMethod
+from ssimbad.noise.search import Curve, Search
+from ssimbad.noise.transforms import Phi, parse
+from ssimbad.provenance import code_version, machine, packages
+from ssimbad.report.run import report as compose
+from ssimbad.rng import numpy_generator
+from ssimbad.training import checkpoint
+from ssimbad.training.loop import fit
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    elif name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device: {name}: no GPU that torch can use")
+    return torch.device(name)
+
+
+def data(config: Phase, results: Results) -> None:
+    """Images and sketches into the packed store; test pairs; attribution."""
+    prepare(config.data, config.seed, results.data)
+
+
+def _write_curves(curves: list[Curve], folder: Path) -> None:
+    with whole_file(folder / "curves.csv") as part, part.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["spacing", "axis_name", "axis", "sigma", "ssim", "ssim_std", "r2"])
+        for curve in curves:
+            columns = (curve.axis, curve.sigmas, curve.ssim.mean(0), curve.ssim.std(0))
+            for axis, sigma, mean, deviation in zip(*columns, strict=True):
+                numbers = [f"{v:.6g}" for v in (axis, sigma, mean, deviation, curve.r2)]
+                writer.writerow([curve.spacing, curve.axis_name, *numbers])
+    with whole_file(folder / "noisy.npz") as part, part.open("wb") as stream:
+        grids = {c.spacing: to_pixels(c.noisy).permute(0, 2, 3, 1).numpy() for c in curves}
+        np.savez_compressed(stream, **grids)
+
+
+def phi(config: Phase, results: Results) -> None:
+    """The search for φ*: ranking, curves, and the φ that training and sampling read."""
+    section = config.phi
+    split = Split(results.data, "train")
+    order = numpy_generator(config.seed, "phi", "images").permutation(len(split))
+    chosen = sorted(order[: section.images].tolist())
+    images = to_unit(split.image_pixels(chosen))
+    if section.size != split.size:
+        shape = (section.size, section.size)
+        images = F.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
+    search = Search(section, images, [split.names[i] for i in chosen], config.seed)
+    ranking = search.ranking()
+    if section.choice == "auto":
+        best, r2 = ranking[0]
+    else:
+        best = Phi(*parse(section.choice), section.sigma_min, section.sigma_max)
+        r2 = search.r2(best)
+    lines = [f"{p.name},{p.c:.6g},{score:.6f}" for p, score in ranking]
+    write_text(results.phi / "ranking.csv", "\n".join(["phi,c,r2", *lines]) + "\n")
+    _write_curves(search.curves(best), results.phi)
+    write_json(
+        results.phi / "phi.json",
+        best.to_dict()
+        | {"r2": r2, "choice": section.choice, "images": len(chosen), "size": section.size},
+    )
+
+
+def read_phi(results: Results) -> Phi:
+    """The φ that the phi phase chose."""
+    stored = read_json(results.phi / "phi.json")
+    try:
+        return Phi(**{key: stored[key] for key in ("name", "c", "sigma_min", "sigma_max")})
+    except (KeyError, TypeError):
+        raise UserError(f"{results.phi / 'phi.json'}: not a φ") from None
+
+
+def _fit_and_save(
+    method: TrainedMethod, header: dict[str, Any], config: Phase, row: str, results: Results
+) -> None:
+    stage = header["stage"]
+    device = _device(config.device)
+    section = config.train if stage == "train" else config.refine
+    identity = header | {"optimisation": section.model_dump(mode="json")}
+    history, summary = fit(
+        method,
+        section,
+        config.method if stage == "refine" else None,
+        label=f"{stage} {row}",
+        train=Split(results.data, "train"),
+        validation=Split(results.data, "validation"),
+        warp=config.data.warp,
+        seed=config.seed,
+        weights=config.weights if stage == "refine" else "auto",
+        device=device,
+        folder=results.work(row),
+        identity=identity,
+    )
+    history.to_csv(results.history(row), index=False, lineterminator="\n", float_format="%.8g")
+    best = {"step": summary["step"], "validation": summary["validation"]}
+    checkpoint.save(results.checkpoint(row), method, identity | {"best": best})
+    write_json(
+        results.history(row).with_suffix(".json"),
+        summary
+        | {
+            "parameters": sum(p.numel() for p in method.parameters()),
+            "checkpoint": sha256_file(results.checkpoint(row)),
+            "packages": packages(),
+            "code": code_version(),
+            "machine": machine(device),
+        },
+    )
+
+
+def train(config: Phase, row: str, results: Results) -> None:
+    """Pretraining of a row into its checkpoint."""
+    name = rows()[row][0]
+    chosen = read_phi(results)
+    assert config.method is not None
+    header = {
+        "row": row,
+        "method": name,
+        "stage": "train",
+        "seed": config.seed,
+        "section": config.method.model_dump(mode="json"),
+        "unet": config.unet.model_dump(mode="json"),
+        "phi": chosen.to_dict(),
+        "warp": config.data.warp.model_dump(mode="json"),
+        "data": sha256_file(results.data / "manifest.json"),
+    }
+    method = checkpoint.build(name, config.method, config.unet, chosen, config.seed)
+    _fit_and_save(method, header, config, row, results)
+
+
+def pretrained_row(row: str) -> str:
+    """The row whose checkpoint a refined row starts from."""
+    name = rows()[row][0]
+    return next(r for r, stage in methods()[name].rows.items() if stage == "train")
+
+
+def refine(config: Phase, row: str, results: Results) -> None:
+    """Trajectory refinement of a row, from its pretrained checkpoint into its own."""
+    source = results.checkpoint(pretrained_row(row))
+    method, header = checkpoint.load(source)
+    assert config.method is not None
+    header = {k: v for k, v in header.items() if k not in ("best", "optimisation")} | {
+        "row": row,
+        "stage": "refine",
+        "pretrained": sha256_file(source),
+        "refinement": config.method.model_dump(mode="json"),
+    }
+    _fit_and_save(method.train(), header, config, row, results)
+
+
+def infer(config: Phase, row: str, results: Results) -> None:
+    """A row's images of both settings."""
+    name, stage = rows()[row]
+    record: dict[str, Any] = {"row": row, "method": name, "stage": stage, "config": config.values}
+    if stage == "none":
+        method: Method = methods()[name]()
+    else:
+        path = results.checkpoint(row)
+        method, header = checkpoint.load(path)
+        record |= {"checkpoint": sha256_file(path), "header": header}
+    device = _device(config.device)
+    colorize_test_set(
+        method,
+        config.method,
+        results.data,
+        config.data.warp,
+        config.seed,
+        config.infer,
+        device,
+        results.images(row),
+        record,
+    )
+
+
+def evaluate(config: Phase, row: str, results: Results) -> None:
+    """A row's metrics in both settings."""
+    partners = read_pairs(results.data)
+    folder = results.images(row)
+    measure(
+        row,
+        {
+            "same": (folder / "same", {name: name for name in partners}),
+            "cross": (folder / "cross", partners),
+        },
+        data=results.data,
+        config=config.evaluate,
+        seed=config.seed,
+        weights=config.weights,
+        device=_device(config.device),
+        cache=results.features,
+        record={"infer": read_json(folder / "infer.json"), "config": config.values},
+        with_fid=rows()[row][1] != "none",
+        output=results.metrics(row),
+    )
+
+
+def report(config: Phase, results: Results) -> None:
+    """Table and figures from what the other phases wrote, and the merged config beside them."""
+    write_text(
+        results.root / "config.yaml",
+        yaml.safe_dump(config.values, sort_keys=False, allow_unicode=True),
+    )
+    compose(config.rows, results)

@@ -1,0 +1,147 @@
+"""The figures, drawn from the files of the other phases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ssimbad.data.prepare import read_pairs
+from ssimbad.data.store import Split
+from ssimbad.files import whole_file
+from ssimbad.layout import Results
+from ssimbad.noise.transforms import RATIONAL
+from ssimbad.report.paper import LABELS
+
+_SHOWN = 8
+
+
+def _save(figure: Figure, path: Path, attribution: str = "") -> None:
+    if attribution:
+        figure.text(0.5, 0, attribution, ha="center", va="top", fontsize=6, color="0.4")
+    with whole_file(path) as part:
+        # A fixed metadata block, so that equal figures are equal files.
+        figure.savefig(
+            part, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None}
+        )
+    plt.close(figure)
+
+
+def _grid(
+    lines: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str] | None = None
+) -> Figure:
+    """Labelled lines of images."""
+    count = len(lines[0][1])
+    figure, axes = plt.subplots(
+        len(lines), count, figsize=(1.05 * count + 1, 1.05 * len(lines)), squeeze=False
+    )
+    for line, (label, images) in zip(axes, lines, strict=True):
+        for axis, image in zip(line, images, strict=True):
+            axis.imshow(image, cmap="gray" if image.ndim == 2 else None, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            sns.despine(ax=axis, left=True, bottom=True)
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+    for axis, title in zip(axes[0], columns or [], strict=False):
+        axis.set_title(title, fontsize=7)
+    figure.subplots_adjust(wspace=0.04, hspace=0.04)
+    return figure
+
+
+def ssim_curves(results: Results) -> None:
+    """SSIM against each spacing's own axis, with the straight line its R² speaks of."""
+    curves = pd.read_csv(results.phi / "curves.csv")
+    spacings = list(curves["spacing"].unique())
+    figure, axes = plt.subplots(1, len(spacings), figsize=(4 * len(spacings), 3.2), sharey=True)
+    for axis, spacing in zip(axes, spacings, strict=True):
+        part = curves[curves["spacing"] == spacing]
+        x, y = part["axis"], part["ssim"]
+        axis.fill_between(x, y - part["ssim_std"], y + part["ssim_std"], alpha=0.2, lw=0)
+        axis.plot(x, y, marker="o", ms=3)
+        slope, offset = np.polyfit(x, y, 1)
+        axis.plot(x, slope * x + offset, ls="--", lw=1, color="0.4")
+        axis.set(
+            title=f"{spacing}: R² = {part['r2'].iloc[0]:.4f}", xlabel=part["axis_name"].iloc[0]
+        )
+    axes[0].set_ylabel("SSIM of noisy and clean image")
+    _save(figure, results.figures / "ssim_curves.png")
+
+
+def noisy_grid(results: Results, attribution: str) -> None:
+    """One image under growing noise, as each spacing steps through it."""
+    lines = []
+    with np.load(results.phi / "noisy.npz") as grids:
+        for spacing in grids.files:
+            images = grids[spacing]
+            shown = np.linspace(0, len(images) - 1, min(10, len(images))).round().astype(int)
+            lines.append((spacing, list(images[shown])))
+    _save(_grid(lines), results.figures / "noisy_images.png", attribution)
+
+
+def r2_ranking(results: Results) -> None:
+    """All candidates by R²."""
+    ranking = pd.read_csv(results.phi / "ranking.csv")
+    names = [
+        name.replace("+c", f"+{c:.3g}") if name == RATIONAL else name
+        for name, c in zip(ranking["phi"], ranking["c"], strict=True)
+    ]
+    figure, axis = plt.subplots(figsize=(6, 0.24 * len(names) + 0.8))
+    sns.barplot(x=ranking["r2"].clip(lower=0), y=names, ax=axis, color="C0")
+    axis.set(xlabel="mean R² of SSIM against φ", ylabel="", xlim=(0, 1))
+    for k, value in enumerate(ranking["r2"]):
+        axis.text(max(value, 0) + 0.005, k, f"{value:.4f}", va="center", fontsize=7)
+    _save(figure, results.figures / "r2_ranking.png")
+
+
+def loss_curves(rows: list[str], results: Results) -> None:
+    """Training and validation loss of every trained row."""
+    trained = [row for row in rows if results.history(row).exists()]
+    if not trained:
+        return
+    figure, axes = plt.subplots(1, len(trained), figsize=(4.4 * len(trained), 3.2), squeeze=False)
+    for axis, row in zip(axes[0], trained, strict=True):
+        history = pd.read_csv(results.history(row))
+        for column in history.columns.drop(["step", "lr"]):
+            axis.plot(history["step"], history[column], marker=".", label=column.replace("_", ": "))
+        axis.set(title=LABELS.get(row, row), xlabel="optimizer step", ylabel="loss", yscale="log")
+        axis.legend(fontsize=7)
+    figure.tight_layout()
+    _save(figure, results.figures / "loss.png")
+
+
+def _read(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def qualitative(rows: list[str], setting: str, results: Results, attribution: str) -> None:
+    """Sketch, reference, every row's output and the truth of the first test images."""
+    split = Split(results.data, "test")
+    names = split.names[:_SHOWN]
+    indices = [split.index[name] for name in names]
+    pairs = read_pairs(results.data)
+    partners = names if setting == "same" else [pairs[name] for name in names]
+    outputs = {
+        row: [_read(results.images(row) / setting / f"{n}.png") for n in names] for row in rows
+    }
+    # The copy row's images are the warped references themselves.
+    references = outputs.pop("reference", None)
+    lines = [
+        ("sketch", list(split.sketches[indices])),
+        (
+            "reference",
+            references or [split.images[split.index[partner]] for partner in partners],
+        ),
+        *((LABELS.get(row, row).replace(", ", ",\n"), images) for row, images in outputs.items()),
+        ("truth", list(split.images[indices])),
+    ]
+    _save(_grid(lines), results.figures / f"qualitative_{setting}.png", attribution)

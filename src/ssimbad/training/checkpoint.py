@@ -1,0 +1,83 @@
+"""Checkpoints for use: safetensors whose header holds all that is needed to rebuild the method."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from ssimbad.errors import UserError
+from ssimbad.files import whole_file
+from ssimbad.methods import methods
+from ssimbad.methods.base import TrainedMethod
+from ssimbad.networks.unet import UNetConfig
+from ssimbad.noise.transforms import Phi
+from ssimbad.rng import torch_generator
+from ssimbad.section import Section
+
+_KEY = "ssimbad"
+
+
+def build(name: str, section: Section, unet: UNetConfig, phi: Phi, seed: int) -> TrainedMethod:
+    """A method with freshly drawn weights, which depend on (seed, method) only."""
+    kind = methods()[name]
+    assert issubclass(kind, TrainedMethod)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_generator(seed, "weights", name).initial_seed())
+        return kind(section, unet, phi)
+
+
+def save(path: Path, method: TrainedMethod, header: dict[str, Any]) -> None:
+    """Write the method's weights and ``header``, whole or not at all."""
+    weights = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
+    with whole_file(path) as part:
+        save_file(weights, part, metadata={_KEY: json.dumps(header, sort_keys=True)})
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header alone.
+
+    Raises:
+        UserError: the file is missing, damaged or not one of ours.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with safe_open(path, "pt") as stream:
+            return json.loads(stream.metadata()[_KEY])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: not a checkpoint of ssimbad, or damaged") from None
+
+
+def load(path: Path) -> tuple[TrainedMethod, dict[str, Any]]:
+    """Rebuild a method from its checkpoint: in evaluation mode, with the header.
+
+    Raises:
+        UserError: the file is missing, damaged, or does not fit.
+    """
+    header = read_header(path)
+    try:
+        kind = methods()[header["method"]]
+        assert kind.section is not None
+        assert issubclass(kind, TrainedMethod)
+        method = kind(
+            kind.section.model_validate(header["section"]),
+            UNetConfig.model_validate(header["unet"]),
+            Phi(**header["phi"]),
+        )
+        method.load_state_dict(load_file(path))
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AssertionError,
+        SafetensorError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: weights and header do not fit ({reason})") from None
+    return method.eval(), header

@@ -1,0 +1,354 @@
+"""The Lightning loop: trains any method's stage, survives a kill, ends with one checkpoint.
+
+A Lightning "epoch" here is one checkpoint interval. At its end the validation loss is taken with the
+averaged weights, the best k of them are kept, and the whole state replaces ``work/<row>/last.ckpt``. A
+batch, its noise and its warps depend on the step's number alone, so a resumed run is the same run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import math
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pydantic import Field
+from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
+from pytorch_lightning.loggers import TensorBoardLogger
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ssimbad.data.store import Split
+from ssimbad.data.warp import WarpConfig
+from ssimbad.errors import UserError
+from ssimbad.files import whole_file
+from ssimbad.methods.base import Batch, RefinedMethod, TrainedMethod
+from ssimbad.rng import torch_generator
+from ssimbad.section import Section
+from ssimbad.training.batches import EvaluationBatches, TrainingBatches
+from ssimbad.training.losses import Strategy, refinement_loss
+
+
+class StageConfig(Section):
+    """Optimisation of one stage."""
+
+    steps: int = Field(ge=1, description="optimizer steps")
+    batch: int = Field(ge=1, description="images a step")
+    lr: float = Field(gt=0, description="peak learning rate of AdamW")
+    min_lr: float = Field(ge=0, description="learning rate at the end of the cosine")
+    warmup: int = Field(ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(ge=0, description="AdamW's decoupled weight decay")
+    clip: float = Field(gt=0, description="largest gradient norm, of unscaled gradients")
+    ema: float = Field(ge=0, lt=1, description="decay of the weights' moving average; 0: none")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"]
+    checkpoint_every: int = Field(ge=1, description="steps between validations and saved states")
+    keep: int = Field(ge=1, description="best checkpoints kept while training")
+
+
+class RefineConfig(StageConfig):
+    """Optimisation of the refinement stage."""
+
+    strategy: Strategy = Field(description="the loss on sampled images")
+
+
+def learning_rate(config: StageConfig, step: int) -> float:
+    """Learning rate of a step (0-based): linear warm-up, then one cosine down to min_lr."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    cosine = (1 + math.cos(math.pi * min(progress, 1))) / 2
+    return config.min_lr + (config.lr - config.min_lr) * cosine
+
+
+Objective = Callable[[Batch, torch.Generator], dict[str, Tensor]]
+
+
+class _Stage(pl.LightningModule):
+    """One stage of one method, as Lightning wants it."""
+
+    def __init__(
+        self,
+        method: TrainedMethod,
+        objective: Objective,
+        config: StageConfig,
+        stage: str,
+        seed: int,
+        train: TrainingBatches,
+        validation: EvaluationBatches,
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self.objective, self.config, self.stage, self.seed = objective, config, stage, seed
+        self.batches, self.validation_batches = train, validation
+        self.training_sum: dict[str, float] = {}
+        self.validation_sum = 0.0
+        self.validation_count = 0
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
+        return batch.to(device)
+
+    def train_dataloader(self) -> DataLoader:
+        start = self.trainer.global_step
+        stop = min(start + self.config.checkpoint_every, self.config.steps)
+        return DataLoader(self.batches, batch_size=None, sampler=range(start, stop))
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.validation_batches, batch_size=None)
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:
+        step = self.trainer.global_step
+        losses = self.objective(batch, torch_generator(self.seed, self.stage, "noise", step))
+        for name, value in losses.items():
+            self.training_sum[name] = self.training_sum.get(name, 0.0) + value.item()
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            raise UserError(
+                f"{self.stage}: the loss is {total.item()} at step {step}; the last good state is kept"
+            )
+        self.log("train/loss", total)
+        return total
+
+    def validation_step(self, batch: Batch, number: int) -> None:
+        generator = torch_generator(self.seed, self.stage, "validation", number)
+        total = sum(v.item() for v in self.objective(batch, generator).values())
+        self.validation_sum += total * len(batch.names)
+        self.validation_count += len(batch.names)
+
+    def configure_optimizers(self) -> Any:
+        config = self.config
+        optimizer = torch.optim.AdamW(
+            self.method.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate(config, step) / config.lr
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+class _Average(WeightAveraging):
+    """Moving average whose decay warms up as (1 + n)/(10 + n); keeps the validated weights at hand."""
+
+    def __init__(self, decay: float) -> None:
+        def update(average: Tensor, current: Tensor, count: Tensor) -> Tensor:
+            n = float(count)
+            return torch.lerp(current, average, min(decay, (1 + n) / (10 + n)))
+
+        super().__init__(avg_fn=update)
+        self.validated: dict[str, Tensor] = {}
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, _Stage)
+        self.validated = {
+            key: value.detach().cpu().contiguous().clone()
+            for key, value in pl_module.method.state_dict().items()
+        }
+        super().on_validation_epoch_end(trainer, pl_module)
+
+
+class _Keeper(Checkpoint):
+    """Keeps history, best weights and the resumable state, each file whole or not at all."""
+
+    def __init__(self, folder: Path, average: _Average, keep: int, fingerprint: str) -> None:
+        self.folder, self.average, self.keep = folder, average, keep
+        self.fingerprint = fingerprint
+        self.history: list[dict[str, float]] = []
+        self.best: list[tuple[float, int]] = []
+
+    def weights(self, step: int) -> Path:
+        """File of the averaged weights after ``step`` steps."""
+        return self.folder / f"best-{step:07d}.safetensors"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"fingerprint": self.fingerprint, "history": self.history, "best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history = state["history"]
+        self.best = [(loss, step) for loss, step in state["best"]]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, _Stage)
+        step = trainer.global_step
+        count = step - (self.history[-1]["step"] if self.history else 0)
+        validation = pl_module.validation_sum / pl_module.validation_count
+        record = {"step": step, "lr": learning_rate(pl_module.config, step - 1)}
+        record |= {f"train_{k}": v / count for k, v in pl_module.training_sum.items()}
+        self.history.append(record | {"validation": validation})
+        pl_module.training_sum = {}
+        pl_module.validation_sum, pl_module.validation_count = 0.0, 0
+        pl_module.logger.log_metrics({"validation/loss": validation}, step)
+        self.best = sorted([*self.best, (validation, step)])[: self.keep]
+        if (validation, step) in self.best:
+            with whole_file(self.weights(step)) as part:
+                save_file(self.average.validated, part)
+        with whole_file(self.folder / "last.ckpt") as part:
+            trainer.save_checkpoint(part)
+        kept = {self.weights(step) for _, step in self.best}
+        for path in self.folder.glob("best-*.safetensors"):
+            if path not in kept:
+                path.unlink()
+
+
+class _Progress(pl.Callback):
+    """One bar over all steps of the stage, with throughput and time left."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, _Stage)
+        done, steps = trainer.global_step, pl_module.config.steps
+        self.bar = tqdm(desc=self.label, total=steps, initial=done, unit=" steps", mininterval=2)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step % 10 == 0:
+            loss = float(trainer.callback_metrics["train/loss"])
+            self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        self.bar.update(trainer.global_step - self.bar.n)
+
+    def on_train_end(self, *_: Any) -> None:
+        self.bar.close()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` against a second trainer for as long as this process lives."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{folder}: another process is training here") from None
+        yield
+
+
+def _resumable(folder: Path, fingerprint: str) -> Path | None:
+    """The saved state, if it is of this very run; otherwise the folder is emptied."""
+    state = folder / "last.ckpt"
+    if state.exists():
+        try:
+            saved = torch.load(state, map_location="cpu", weights_only=True)
+            if saved["callbacks"]["_Keeper"]["fingerprint"] == fingerprint:
+                return state
+        except Exception as error:  # torch raises many kinds for a damaged file
+            print(f"{state}: not readable, starting over ({type(error).__name__})", flush=True)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+    return None
+
+
+def _accelerator(device: torch.device) -> dict[str, Any]:
+    if device.type == "cpu":
+        return {"accelerator": "cpu", "devices": 1}
+    return {"accelerator": "gpu", "devices": [device.index or 0]}
+
+
+def fit(
+    method: TrainedMethod,
+    config: StageConfig,
+    refinement: Section | None,
+    *,
+    label: str,
+    train: Split,
+    validation: Split,
+    warp: WarpConfig,
+    seed: int,
+    weights: str,
+    device: torch.device,
+    folder: Path,
+    identity: dict[str, Any],
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Train a stage of ``method``, which ends with the best validated weights.
+
+    Args:
+        method: the method, with the weights to start from.
+        config: how to optimise; a :class:`RefineConfig` for the refinement stage.
+        refinement: that stage's part of the method's section, None for the first stage.
+        label: what the progress bar says.
+        train, validation: the splits.
+        warp: how references are warped.
+        seed: the run's seed.
+        weights: where loss networks' weights may come from.
+        device: where to train.
+        folder: resumable state and logs.
+        identity: everything that determines the outcome; a saved state of another is discarded.
+
+    Returns:
+        The history (a row per checkpoint interval) and a summary: best step, its validation loss,
+        seconds of this process's training and whether it resumed.
+
+    Raises:
+        UserError: the loss is not finite, or another process trains in ``folder``.
+    """
+    stage = "refine" if isinstance(config, RefineConfig) else "train"
+    objective: Objective = method.training_losses
+    if isinstance(config, RefineConfig):
+        assert isinstance(method, RefinedMethod)
+        assert refinement is not None
+        rollout, part = method.rollout, refinement
+        distance = refinement_loss(config.strategy, weights, device)
+
+        def objective(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+            return {config.strategy: distance(rollout(batch, generator, part), batch.target)}
+
+    text = json.dumps(identity, sort_keys=True)
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()
+    with _locked(folder):
+        state = _resumable(folder, fingerprint)
+        average = _Average(config.ema)
+        keeper = _Keeper(folder, average, config.keep, fingerprint)
+        module = _Stage(
+            method.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            objective,
+            config,
+            stage,
+            seed,
+            TrainingBatches(train, warp, seed, config.batch, stage),
+            EvaluationBatches(validation, warp, seed, config.batch),
+        )
+        for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer = pl.Trainer(
+                **_accelerator(device),
+                precision=config.precision,
+                max_epochs=math.ceil(config.steps / config.checkpoint_every),
+                reload_dataloaders_every_n_epochs=1,
+                num_sanity_val_steps=0,
+                gradient_clip_val=config.clip,
+                callbacks=[average, keeper, _Progress(label)],
+                logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                log_every_n_steps=10,
+            )
+            start = time.monotonic()
+            trainer.fit(module, ckpt_path=state, weights_only=True)
+        loss, step = keeper.best[0]
+        method.load_state_dict(load_file(keeper.weights(step)))
+    summary = {
+        "step": step,
+        "validation": loss,
+        "seconds": round(time.monotonic() - start, 1),
+        "resumed": state is not None,
+    }
+    return pd.DataFrame(keeper.history), summary

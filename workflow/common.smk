@@ -1,0 +1,67 @@
+# What all rules share: the validated config, the rows, and which code each phase runs.
+import sys
+from pathlib import Path
+
+from ssimbad import config as schema
+from ssimbad.errors import UserError
+from ssimbad.methods import rows
+from ssimbad.phases import pretrained_row
+
+PYTHON = sys.executable
+
+try:
+    CONFIG = schema.validate(config)
+except UserError as error:
+    print("\n".join(f"snakemake: {line}" for line in str(error).splitlines()), file=sys.stderr)
+    sys.exit(1)
+
+RESULTS = CONFIG.results
+SETTINGS = ["same", "cross"]
+STAGES = {row: stage for row, (_, stage) in rows().items()}
+
+
+wildcard_constraints:
+    row="|".join(STAGES),
+
+
+def rows_of(*stages):
+    """Regular expression of the rows that end with one of these stages."""
+    return "|".join(row for row, stage in STAGES.items() if stage in stages) or "(?!)"
+
+
+def phase(name):
+    """All that a phase reads of the config, for its params: a change to it reruns the phase."""
+
+    def text(wildcards):
+        return schema.phase_json(CONFIG, name, getattr(wildcards, "row", None))
+
+    return text
+
+
+def code(*parts):
+    """The package's modules a phase depends on, as inputs; shell commands are not tracked otherwise."""
+    package = Path(workflow.basedir) / "src" / "ssimbad"
+    paths = [package / part for part in parts]
+    modules = [m for p in paths for m in (sorted(p.glob("*.py")) if p.is_dir() else [p])]
+    return [str(module.relative_to(workflow.basedir)) for module in modules]
+
+
+DATA = [
+    f"{RESULTS}/data/{name}"
+    for name in (
+        "manifest.json",
+        "pairs.csv",
+        "ATTRIBUTION.txt",
+        *(f"{s}_{k}.npy" for s in ("train", "validation", "test") for k in ("images", "sketches")),
+    )
+]
+MODEL_CODE = code(
+    "data/store.py",
+    "data/warp.py",
+    "diffusion",
+    "methods",
+    "networks",
+    "noise/transforms.py",
+    "rng.py",
+    "similarity.py",
+)
