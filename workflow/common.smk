@@ -1,4 +1,5 @@
 # What all rules share: the validated config, the rows, and which code each phase runs.
+import os
 import sys
 from pathlib import Path
 
@@ -7,12 +8,18 @@ from ssimbad.errors import UserError
 from ssimbad.methods import rows
 from ssimbad.phases import pretrained_row
 
-PYTHON = sys.executable
+# Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not.
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ["PATH"]]
+)
 
 try:
     CONFIG = schema.validate(config)
 except UserError as error:
-    print("\n".join(f"snakemake: {line}" for line in str(error).splitlines()), file=sys.stderr)
+    print(
+        "\n".join(f"snakemake: {line}" for line in str(error).splitlines()),
+        file=sys.stderr,
+    )
     sys.exit(1)
 
 RESULTS = CONFIG.results
@@ -38,11 +45,18 @@ def phase(name):
     return text
 
 
+def results_folder(wildcards):
+    """The results folder, for the commands' --results."""
+    return RESULTS
+
+
 def code(*parts):
     """The package's modules a phase depends on, as inputs; shell commands are not tracked otherwise."""
     package = Path(workflow.basedir) / "src" / "ssimbad"
     paths = [package / part for part in parts]
-    modules = [m for p in paths for m in (sorted(p.glob("*.py")) if p.is_dir() else [p])]
+    modules = [
+        m for p in paths for m in (sorted(p.glob("*.py")) if p.is_dir() else [p])
+    ]
     return [str(module.relative_to(workflow.basedir)) for module in modules]
 
 
@@ -52,7 +66,11 @@ DATA = [
         "manifest.json",
         "pairs.csv",
         "ATTRIBUTION.txt",
-        *(f"{s}_{k}.npy" for s in ("train", "validation", "test") for k in ("images", "sketches")),
+        *(
+            f"{s}_{k}.npy"
+            for s in ("train", "validation", "test")
+            for k in ("images", "sketches")
+        ),
     )
 ]
 MODEL_CODE = code(

@@ -12,13 +12,13 @@ from pydantic import BaseModel, Field, ValidationError, create_model, field_vali
 
 from ssimbad.data.prepare import DataConfig
 from ssimbad.errors import UserError
-from ssimbad.evaluation.run import EvaluateConfig
+from ssimbad.evaluation.settings import EvaluateConfig
 from ssimbad.inference import InferConfig
 from ssimbad.methods import methods, rows
 from ssimbad.networks.unet import UNetConfig
 from ssimbad.noise.search import PhiConfig
 from ssimbad.section import Section
-from ssimbad.training.loop import RefineConfig, StageConfig
+from ssimbad.training.settings import RefineConfig, StageConfig
 
 BASE = Path("config.yaml")
 """The default config; other files are overlays on it."""
@@ -63,7 +63,9 @@ def schema() -> type[Any]:
     for name, method in methods().items():
         if method.section:
             parts = {p: (kind, ...) for p in _PARTS if (kind := getattr(method, p))}
-            composed = create_model(name, __base__=method.section, **parts)  # type: ignore[call-overload]
+            composed = create_model(  # type: ignore[call-overload]
+                name, __base__=method.section, __doc__=method.section.__doc__, **parts
+            )
             sections[name] = (composed, ...)
     return create_model("Config", __base__=_Base, **sections)
 
@@ -161,13 +163,25 @@ def phase_json(config: Any, phase: str, row: str | None = None) -> str:
 
 
 class Phase:
-    """What one phase may read of the config, and nothing else: reading more is an AttributeError.
+    """What one phase may read of the config, and nothing else: other attributes are not set.
 
     The workflow tracks :func:`phase_json` and hands it to the command, so a phase cannot depend on
     a key whose change would go unnoticed. ``method`` is what the phase reads of the section of the
     row's method: the section for ``train``, its part ``refinement`` or ``sampling`` else.
     """
 
+    results: str
+    seed: int
+    device: str
+    weights: str
+    rows: list[str]
+    data: DataConfig
+    phi: PhiConfig
+    unet: UNetConfig
+    train: StageConfig
+    refine: RefineConfig
+    infer: InferConfig
+    evaluate: EvaluateConfig
     method: Section | None
 
     def __init__(self, text: str, phase: str, row: str | None = None) -> None:

@@ -64,8 +64,8 @@ def colorize_set(
                 split, warp_config, seed, chosen, [partners[name] for name in chosen]
             )
             noise = image_noise(seed, chosen, split.size)
-            inputs = (t.to(device) for t in (sketch, reference, noise))
-            images = method.colorize(*inputs, sampling)
+            sketch, reference, noise = (t.to(device) for t in (sketch, reference, noise))
+            images = method.colorize(sketch, reference, noise, sampling)
             pixels = to_pixels(images.float()).permute(0, 2, 3, 1).cpu().numpy()
             for name, image in zip(chosen, pixels, strict=True):
                 Image.fromarray(image).save(part / f"{name}.png")

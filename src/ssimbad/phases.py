@@ -1,4 +1,7 @@
-"""The seven phases, one function each: what the workflow's rules and the commands call."""
+"""The seven phases, one function each: what the workflow's rules and the commands call.
+
+What is slow to import (Lightning, metrics, plotting) is imported by the phase that needs it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ from ssimbad.config import Phase
 from ssimbad.data.prepare import prepare, read_pairs
 from ssimbad.data.store import Split, to_pixels, to_unit
 from ssimbad.errors import UserError
-from ssimbad.evaluation.run import evaluate as measure
 from ssimbad.files import read_json, sha256_file, whole_file, write_json, write_text
 from ssimbad.inference import infer as colorize_test_set
 from ssimbad.layout import Results
@@ -24,10 +26,8 @@ from ssimbad.methods.base import Method, TrainedMethod
 from ssimbad.noise.search import Curve, Search
 from ssimbad.noise.transforms import Phi, parse
 from ssimbad.provenance import code_version, machine, packages
-from ssimbad.report.run import report as compose
 from ssimbad.rng import numpy_generator
 from ssimbad.training import checkpoint
-from ssimbad.training.loop import fit
 
 
 def _device(name: str) -> torch.device:
@@ -54,7 +54,7 @@ def _write_curves(curves: list[Curve], folder: Path) -> None:
                 writer.writerow([curve.spacing, curve.axis_name, *numbers])
     with whole_file(folder / "noisy.npz") as part, part.open("wb") as stream:
         grids = {c.spacing: to_pixels(c.noisy).permute(0, 2, 3, 1).numpy() for c in curves}
-        np.savez_compressed(stream, **grids)
+        np.savez_compressed(stream, allow_pickle=False, **grids)
 
 
 def phi(config: Phase, results: Results) -> None:
@@ -96,6 +96,8 @@ def read_phi(results: Results) -> Phi:
 def _fit_and_save(
     method: TrainedMethod, header: dict[str, Any], config: Phase, row: str, results: Results
 ) -> None:
+    from ssimbad.training.loop import fit
+
     stage = header["stage"]
     device = _device(config.device)
     section = config.train if stage == "train" else config.refine
@@ -196,6 +198,8 @@ def infer(config: Phase, row: str, results: Results) -> None:
 
 def evaluate(config: Phase, row: str, results: Results) -> None:
     """A row's metrics in both settings."""
+    from ssimbad.evaluation.run import evaluate as measure
+
     partners = read_pairs(results.data)
     folder = results.images(row)
     measure(
@@ -218,6 +222,8 @@ def evaluate(config: Phase, row: str, results: Results) -> None:
 
 def report(config: Phase, results: Results) -> None:
     """Table and figures from what the other phases wrote, and the merged config beside them."""
+    from ssimbad.report.run import report as compose
+
     write_text(
         results.root / "config.yaml",
         yaml.safe_dump(config.values, sort_keys=False, allow_unicode=True),

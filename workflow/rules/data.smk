@@ -3,12 +3,13 @@ rule data:
         code("data", "rng.py"),
     output:
         DATA,
-    params:
-        config=phase("data"),
-    threads: workflow.cores
     log:
         f"{RESULTS}/logs/data.log",
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    params:
+        config=phase("data"),
+        results=results_folder,
     shell:
-        "{PYTHON} -m ssimbad data --results {RESULTS} --json {params.config:q} 2> >(tee {log} >&2)"
+        "ssimbad data --results {params.results:q} --json {params.config:q} 2> >(tee {log:q} >&2)"

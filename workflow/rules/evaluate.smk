@@ -6,13 +6,14 @@ rule evaluate:
         record=f"{RESULTS}/images/{{row}}/infer.json",
     output:
         expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),
-    params:
-        config=phase("evaluate"),
-    threads: workflow.cores
     log:
         f"{RESULTS}/logs/evaluate_{{row}}.log",
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    params:
+        config=phase("evaluate"),
+        results=results_folder,
     shell:
-        "{PYTHON} -m ssimbad evaluate {wildcards.row} --results {RESULTS} --json {params.config:q}"
-        " 2> >(tee {log} >&2)"
+        "ssimbad evaluate {wildcards.row} --results {params.results:q} --json {params.config:q}"
+        " 2> >(tee {log:q} >&2)"

@@ -11,13 +11,14 @@ rule infer:
     output:
         directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS)),
         record=f"{RESULTS}/images/{{row}}/infer.json",
-    params:
-        config=phase("infer"),
-    threads: workflow.cores
     log:
         f"{RESULTS}/logs/infer_{{row}}.log",
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    params:
+        config=phase("infer"),
+        results=results_folder,
     shell:
-        "{PYTHON} -m ssimbad infer {wildcards.row} --results {RESULTS} --json {params.config:q}"
-        " 2> >(tee {log} >&2)"
+        "ssimbad infer {wildcards.row} --results {params.results:q} --json {params.config:q}"
+        " 2> >(tee {log:q} >&2)"

@@ -7,12 +7,13 @@ rule phi:
         ranking=f"{RESULTS}/phi/ranking.csv",
         curves=f"{RESULTS}/phi/curves.csv",
         noisy=f"{RESULTS}/phi/noisy.npz",
-    params:
-        config=phase("phi"),
-    threads: workflow.cores
     log:
         f"{RESULTS}/logs/phi.log",
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    params:
+        config=phase("phi"),
+        results=results_folder,
     shell:
-        "{PYTHON} -m ssimbad phi --results {RESULTS} --json {params.config:q} 2> >(tee {log} >&2)"
+        "ssimbad phi --results {params.results:q} --json {params.config:q} 2> >(tee {log:q} >&2)"

@@ -8,15 +8,16 @@ rule refine:
         checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",
         history=f"{RESULTS}/history/{{row}}.csv",
         summary=f"{RESULTS}/history/{{row}}.json",
-    params:
-        config=phase("refine"),
-    wildcard_constraints:
-        row=rows_of("refine"),
-    threads: workflow.cores
     log:
         f"{RESULTS}/logs/refine_{{row}}.log",
+    wildcard_constraints:
+        row=rows_of("refine"),
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    params:
+        config=phase("refine"),
+        results=results_folder,
     shell:
-        "{PYTHON} -m ssimbad refine {wildcards.row} --results {RESULTS} --json {params.config:q}"
-        " 2> >(tee {log} >&2)"
+        "ssimbad refine {wildcards.row} --results {params.results:q} --json {params.config:q}"
+        " 2> >(tee {log:q} >&2)"

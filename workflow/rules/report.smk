@@ -12,18 +12,25 @@ rule report:
         DATA,
         rules.phi.output,
         [f"{RESULTS}/history/{row}.csv" for row in CONFIG.rows if STAGES[row] != "none"],
-        expand(f"{RESULTS}/images/{{row}}/{{setting}}", row=CONFIG.rows, setting=SETTINGS),
-        expand(f"{RESULTS}/metrics/{{row}}/{{setting}}.json", row=CONFIG.rows, setting=SETTINGS),
+        expand(
+            f"{RESULTS}/images/{{row}}/{{setting}}", row=CONFIG.rows, setting=SETTINGS
+        ),
+        expand(
+            f"{RESULTS}/metrics/{{row}}/{{setting}}.json",
+            row=CONFIG.rows,
+            setting=SETTINGS,
+        ),
         code("report"),
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),
         config=f"{RESULTS}/config.yaml",
-    params:
-        config=phase("report"),
     log:
         f"{RESULTS}/logs/report.log",
     conda:
         "../../environment.yml"
+    params:
+        config=phase("report"),
+        results=results_folder,
     shell:
-        "{PYTHON} -m ssimbad report --results {RESULTS} --json {params.config:q} 2> >(tee {log} >&2)"
+        "ssimbad report --results {params.results:q} --json {params.config:q} 2> >(tee {log:q} >&2)"

@@ -8,15 +8,16 @@ rule train:
         checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",
         history=f"{RESULTS}/history/{{row}}.csv",
         summary=f"{RESULTS}/history/{{row}}.json",
-    params:
-        config=phase("train"),
-    wildcard_constraints:
-        row=rows_of("train"),
-    threads: workflow.cores
     log:
         f"{RESULTS}/logs/train_{{row}}.log",
+    wildcard_constraints:
+        row=rows_of("train"),
     conda:
         "../../environment.yml"
+    threads: workflow.cores
+    params:
+        config=phase("train"),
+        results=results_folder,
     shell:
-        "{PYTHON} -m ssimbad train {wildcards.row} --results {RESULTS} --json {params.config:q}"
-        " 2> >(tee {log} >&2)"
+        "ssimbad train {wildcards.row} --results {params.results:q} --json {params.config:q}"
+        " 2> >(tee {log:q} >&2)"

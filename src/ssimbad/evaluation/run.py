@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -25,21 +24,14 @@ from ssimbad.evaluation.metrics import (
     psnr,
 )
 from ssimbad.evaluation.networks import Inception, lpips_network
+from ssimbad.evaluation.settings import EvaluateConfig
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.evaluation.weights import fetch
 from ssimbad.files import sha256_file, whole_file, write_json
 from ssimbad.provenance import code_version, machine, packages
-from ssimbad.section import Section
 
 PER_IMAGE = ("psnr", "ms_ssim", "lpips", "palette")
 """Metrics with a value for each image."""
-
-
-class EvaluateConfig(Section):
-    """Measuring the images."""
-
-    batch: int = Field(ge=1, description="images at once")
-    resamples: int = Field(ge=100, description="bootstrap resamples for the intervals")
 
 
 def read_results(folder: Path, names: list[str], size: int) -> Tensor:

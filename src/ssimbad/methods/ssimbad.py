@@ -21,7 +21,9 @@ from ssimbad.similarity import ssim
 class SamplingConfig(Section):
     """How images are sampled."""
 
-    sampler: Literal["euler", "heun", "dpmpp_2m"]
+    sampler: Literal["euler", "heun", "dpmpp_2m"] = Field(
+        description="heun (published) diverges where few steps start from a high sigma_max"
+    )
     steps: int = Field(ge=1, le=1000, description="noise levels, uniform in φ (published: 500)")
     guidance: float = Field(
         ge=0, description="classifier-free guidance scale; 1: plain conditional sampling"
@@ -32,6 +34,9 @@ class RefinementConfig(Section):
     """Trajectory refinement."""
 
     steps: int = Field(ge=1, le=1000, description="Euler steps unrolled (published: 50)")
+    checkpointing: bool = Field(
+        description="recompute activations in the backward pass: memory of one step, a third more time"
+    )
 
 
 class SSIMBaDConfig(Section):
@@ -98,16 +103,18 @@ class SSIMBaD(RefinedMethod):
         return losses
 
     def rollout(self, batch: Batch, generator: torch.Generator, refinement: Section) -> Tensor:
-        """Euler sampling from fresh noise; each network call is recomputed in the backward pass."""
+        """Euler sampling from fresh noise."""
         assert isinstance(refinement, RefinementConfig)
         noise = torch.randn(batch.target.shape, generator=generator).to(batch.target)
         condition = torch.cat([batch.sketch, batch.reference], 1)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            return checkpoint(self.denoise, x, sigma, condition, use_reentrant=False)
+            if refinement.checkpointing:
+                return checkpoint(self.denoise, x, sigma, condition, use_reentrant=False)
+            return self.denoise(x, sigma, condition)
 
-        sigmas = self.phi.sampling_sigmas(refinement.steps)
-        return SAMPLERS["euler"](denoise, sigmas[0].to(noise) * noise, sigmas.to(noise))
+        sigmas = self.phi.sampling_sigmas(refinement.steps).to(noise)
+        return SAMPLERS["euler"](denoise, sigmas[0] * noise, sigmas)
 
     def colorize(
         self, sketch: Tensor, reference: Tensor, noise: Tensor, sampling: Section | None

@@ -7,6 +7,7 @@ At the published size (width 64, multipliers 1-2-4-8, two blocks a level, 7 inpu
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -163,7 +164,7 @@ class UNet(nn.Module):
             if level:
                 h = F.avg_pool2d(h, 2)
                 skips.append(h)
-            for stage in stages:
+            for stage in cast(nn.ModuleList, stages):
                 h = stage(h, embedding)
                 skips.append(h)
         h = self.middle1(h, embedding)
@@ -171,6 +172,6 @@ class UNet(nn.Module):
         for level, stages in enumerate(self.decoder):
             if level:
                 h = F.interpolate(h, scale_factor=2.0, mode="nearest")
-            for stage in stages:
+            for stage in cast(nn.ModuleList, stages):
                 h = stage(torch.cat([h, skips.pop()], 1), embedding)
         return self.output(h)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from pydantic import Field, field_validator, model_validator
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 from tqdm import tqdm
 
@@ -139,6 +138,8 @@ class Search:
 
     def refine_c(self) -> tuple[Phi, float]:
         """σ/(σ + c) with the best c in [0.01, 2], sought continuously in ln c, and its R²."""
+        from scipy.optimize import minimize_scalar
+
         low, high = (math.log(c) for c in C_RANGE)
         grid = np.linspace(low, high, _COARSE)
         template = Phi(RATIONAL, 1.0, self.config.sigma_min, self.config.sigma_max)

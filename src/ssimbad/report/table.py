@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -107,7 +108,7 @@ def write_tables(
     comments = "\n".join(f"% {note}" for note in notes)
     body = latex.replace({"–": "--"}).to_latex(index=False, column_format="ll" + "r" * 6)
     write_text(results.root / "table.tex", f"{comments}\n{body}")
-    items = "".join(f"<li>{note}</li>" for note in notes)
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     write_text(
         results.root / "table.html",
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>ssimbad: table</title>'

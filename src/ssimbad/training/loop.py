@@ -18,12 +18,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from pydantic import Field
 from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
 from pytorch_lightning.loggers import TensorBoardLogger
 from safetensors.torch import load_file, save_file
@@ -39,39 +38,8 @@ from ssimbad.methods.base import Batch, RefinedMethod, TrainedMethod
 from ssimbad.rng import torch_generator
 from ssimbad.section import Section
 from ssimbad.training.batches import EvaluationBatches, TrainingBatches
-from ssimbad.training.losses import Strategy, refinement_loss
-
-
-class StageConfig(Section):
-    """Optimisation of one stage."""
-
-    steps: int = Field(ge=1, description="optimizer steps")
-    batch: int = Field(ge=1, description="images a step")
-    lr: float = Field(gt=0, description="peak learning rate of AdamW")
-    min_lr: float = Field(ge=0, description="learning rate at the end of the cosine")
-    warmup: int = Field(ge=0, description="steps of linear warm-up")
-    weight_decay: float = Field(ge=0, description="AdamW's decoupled weight decay")
-    clip: float = Field(gt=0, description="largest gradient norm, of unscaled gradients")
-    ema: float = Field(ge=0, lt=1, description="decay of the weights' moving average; 0: none")
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"]
-    checkpoint_every: int = Field(ge=1, description="steps between validations and saved states")
-    keep: int = Field(ge=1, description="best checkpoints kept while training")
-
-
-class RefineConfig(StageConfig):
-    """Optimisation of the refinement stage."""
-
-    strategy: Strategy = Field(description="the loss on sampled images")
-
-
-def learning_rate(config: StageConfig, step: int) -> float:
-    """Learning rate of a step (0-based): linear warm-up, then one cosine down to min_lr."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    cosine = (1 + math.cos(math.pi * min(progress, 1))) / 2
-    return config.min_lr + (config.lr - config.min_lr) * cosine
-
+from ssimbad.training.losses import refinement_loss
+from ssimbad.training.settings import RefineConfig, StageConfig, learning_rate
 
 Objective = Callable[[Batch, torch.Generator], dict[str, Tensor]]
 
@@ -191,7 +159,7 @@ class _Keeper(Checkpoint):
         self.history.append(record | {"validation": validation})
         pl_module.training_sum = {}
         pl_module.validation_sum, pl_module.validation_count = 0.0, 0
-        pl_module.logger.log_metrics({"validation/loss": validation}, step)
+        trainer.loggers[0].log_metrics({"validation/loss": validation}, step)
         self.best = sorted([*self.best, (validation, step)])[: self.keep]
         if (validation, step) in self.best:
             with whole_file(self.weights(step)) as part:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ssimbad.similarity import ssim
-
-Strategy = Literal["mse", "lpips-vgg", "ssim"]
+from ssimbad.training.settings import Strategy
 
 
 def refinement_loss(

@@ -1,0 +1,46 @@
+"""How a stage is optimised: the schemas, and the learning rate they imply."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from ssimbad.section import Section
+
+Strategy = Literal["mse", "lpips-vgg", "ssim"]
+"""The refinement strategies: which distance of sampled images to the truth is minimised."""
+
+
+class StageConfig(Section):
+    """Optimisation of one stage."""
+
+    steps: int = Field(ge=1, description="optimizer steps")
+    batch: int = Field(ge=1, description="images a step")
+    lr: float = Field(gt=0, description="peak learning rate of AdamW")
+    min_lr: float = Field(ge=0, description="learning rate at the end of the cosine")
+    warmup: int = Field(ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(ge=0, description="AdamW's decoupled weight decay")
+    clip: float = Field(gt=0, description="largest gradient norm, of unscaled gradients")
+    ema: float = Field(ge=0, lt=1, description="decay of the weights' moving average; 0: none")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
+        description="Lightning's name of the number format; 16-mixed is bf16-mixed on a CPU"
+    )
+    checkpoint_every: int = Field(ge=1, description="steps between validations and saved states")
+    keep: int = Field(ge=1, description="best checkpoints kept while training")
+
+
+class RefineConfig(StageConfig):
+    """Optimisation of the refinement stage."""
+
+    strategy: Strategy = Field(description="the loss on sampled images")
+
+
+def learning_rate(config: StageConfig, step: int) -> float:
+    """Learning rate of a step (0-based): linear warm-up, then one cosine down to min_lr."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    cosine = (1 + math.cos(math.pi * min(progress, 1))) / 2
+    return config.min_lr + (config.lr - config.min_lr) * cosine

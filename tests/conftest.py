@@ -1,0 +1,70 @@
+"""What tests share: the repository, tiny configs, a prepared tiny store."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssimbad import config
+from ssimbad.config import Phase
+from ssimbad.layout import Results
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _in_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands read config.yaml of the current folder."""
+    monkeypatch.chdir(REPOSITORY)
+
+
+def tiny_values() -> dict:
+    """The tiny config as plain values."""
+    os.chdir(REPOSITORY)
+    return config.load([Path("config/tiny.yaml")]).model_dump(mode="json")
+
+
+def phase_of(values: dict, name: str, row: str | None = None) -> Phase:
+    """What a phase reads of the given config values."""
+    return Phase(config.phase_json(config.validate(values), name, row), name, row)
+
+
+def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line for real."""
+    return subprocess.run(
+        [sys.executable, "-m", "ssimbad", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+    )
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Results of the data and phi phases with the tiny config. Tests copy it or only read it."""
+    from ssimbad import phases
+
+    results = Results(tmp_path_factory.mktemp("prepared"))
+    values = tiny_values()
+    phases.data(phase_of(values, "data"), results)
+    phases.phi(phase_of(values, "phi"), results)
+    return results
+
+
+def picture(seed: int, width: int = 40, height: int = 40) -> Image.Image:
+    """A small random RGB picture of smooth blobs."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def dumps(value: object) -> str:
+    """Compact JSON."""
+    return json.dumps(value, sort_keys=True)

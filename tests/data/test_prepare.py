@@ -1,0 +1,86 @@
+"""The packed store and what lies beside it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssimbad.data.faces import svg_of
+from ssimbad.data.prepare import DataConfig, derangement, prepare, read_pairs
+from ssimbad.data.store import Split, to_pixels, to_unit
+from ssimbad.data.xdog import sketch_of
+from ssimbad.errors import UserError
+from ssimbad.layout import Results
+from tests.conftest import picture, tiny_values
+
+
+def config_of(path: Path, size: int = 32) -> DataConfig:
+    values = tiny_values()["data"] | {"source": "folder", "size": size}
+    values["folder"] = {"path": str(path), "validation": 0.25, "test": 0.25}
+    return DataConfig.model_validate(values)
+
+
+def test_store_of_faces(prepared: Results) -> None:
+    config = DataConfig.model_validate(tiny_values()["data"])
+    manifest = json.loads((prepared.data / "manifest.json").read_text())
+    assert len(manifest["items"]) == 24 + 4 + 6
+    for item in manifest["items"]:
+        svg = svg_of(config.faces, manifest["seed"], item["name"])
+        assert item["sha256"] == {"image": hashlib.sha256(svg.encode()).hexdigest()}
+    split = Split(prepared.data, "test")
+    assert isinstance(split.images, np.memmap)
+    assert split.images.shape == (6, 32, 32, 3)
+    for name, image, sketch in zip(split.names, split.images, split.sketches, strict=True):
+        np.testing.assert_array_equal(sketch, sketch_of(image, manifest["seed"], name))
+    assert "Lisa Wischofsky" in (prepared.data / "ATTRIBUTION.txt").read_text()
+
+
+def test_manifest_holds_the_source_files_digests(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i in range(8):
+        picture(i).save(tmp_path / f"in/{i}.png")
+    prepare(config_of(tmp_path / "in"), 0, tmp_path / "out")
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    for item in manifest["items"]:
+        file = tmp_path / f"in/{item['name']}.png"
+        assert item["sha256"]["image"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_unreadable_images_are_all_named_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i in range(8):
+        picture(i).save(tmp_path / f"in/{i}.png")
+    (tmp_path / "in/2.png").write_bytes(b"not an image")
+    (tmp_path / "in/5.png").write_bytes((tmp_path / "in/5.png").read_bytes()[:200])
+    with pytest.raises(UserError) as caught:
+        prepare(config_of(tmp_path / "in"), 0, tmp_path / "out")
+    assert "2.png: not readable as an image" in str(caught.value)
+    assert "5.png: not readable as an image" in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_pairs_are_a_derangement_of_the_test_images(prepared: Results) -> None:
+    pairs = read_pairs(prepared.data)
+    names = Split(prepared.data, "test").names
+    assert list(pairs) == names
+    assert sorted(pairs.values()) == names
+    assert all(name != partner for name, partner in pairs.items())
+
+
+def test_derangements_are_seeded_and_need_two() -> None:
+    names = [str(i) for i in range(30)]
+    assert derangement(names, 1) == derangement(names, 1)
+    assert derangement(names, 1) != derangement(names, 2)
+    assert derangement(["a", "b"], 0) == {"a": "b", "b": "a"}
+    with pytest.raises(UserError, match="at least two"):
+        derangement(["a"], 0)
+
+
+def test_pixels_survive_the_way_to_floats_and_back() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_pixels(to_unit(pixels)), pixels)
+    assert to_unit(pixels).aminmax() == (-1, 1)
+    assert to_pixels(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]

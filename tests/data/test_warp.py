@@ -1,0 +1,123 @@
+"""The warp against an independent thin-plate spline and its published properties."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.interpolate import RBFInterpolator
+from scipy.ndimage import map_coordinates
+
+from ssimbad.data.warp import (
+    WarpConfig,
+    backward_map,
+    displacement,
+    draw_controls,
+    folds,
+    unit_grid,
+    warp,
+)
+
+PUBLISHED = WarpConfig(redraw_folds=False, rotation=0.0)
+DEFAULT = WarpConfig(redraw_folds=True, rotation=0.0)
+MANY = [(f"image {i}", 0) for i in range(200)]
+
+
+def test_displacement_equals_scipys_thin_plate_spline() -> None:
+    source, target, _ = draw_controls(PUBLISHED, 1, MANY[:20])
+    points = unit_grid(17)
+    ours = displacement(source, target, points).numpy()
+    for s, t, mine in zip(source.numpy(), target.numpy(), ours, strict=True):
+        spline = RBFInterpolator(t, s - t, kernel="thin_plate_spline", degree=1)
+        np.testing.assert_allclose(mine, spline(points.numpy()), atol=2e-4)
+
+
+def test_control_points_are_the_published_ones() -> None:
+    source, target, angles = draw_controls(PUBLISHED, 1, MANY)
+    corners = torch.tensor([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=torch.float64)
+    assert (source[:, :4] == corners).all()
+    assert (target[:, :4] == corners).all()
+    inner, moved = source[:, 4:], (target - source)[:, 4:]
+    assert (inner[..., 0] == inner[..., 1]).all()
+    assert 0.3 <= inner.min() < 0.32
+    assert 0.68 < inner.max() <= 0.7
+    assert 0.23 < moved.abs().max() <= 0.25 + 1e-9
+    torch.testing.assert_close(100 * target, (100 * target).round(), rtol=0, atol=1e-9)
+    assert (angles == 0).all()
+
+
+def test_control_points_move_from_source_to_target() -> None:
+    source, target, angles = draw_controls(PUBLISHED, 1, MANY[:10])
+    moved = target + displacement(source[:1], target[:1], target[0])
+    torch.testing.assert_close(moved[0], source[0], rtol=0, atol=1e-9)
+    size = 101
+    grid = backward_map(source, target, angles, size)
+    for mapped, s, t in zip(grid, source, target, strict=True):
+        for from_, to in zip(s, t, strict=True):
+            column, row = (to * (size - 1)).round().long().tolist()
+            torch.testing.assert_close(mapped[row, column], from_, rtol=0, atol=1e-5)
+
+
+def test_pixels_equal_a_plain_cubic_remap_inside() -> None:
+    # SciPy interpolates by cubic splines, the warp by cubic convolution: near, not equal.
+    coarse = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    image = torch.nn.functional.interpolate(coarse, size=(48, 48), mode="bicubic").clamp(0, 1)
+    mapped = backward_map(*draw_controls(DEFAULT, 1, MANY[:1]), 48)[0] * 47
+    ours = warp(image, DEFAULT, 1, MANY[:1])[0]
+    inside = ((mapped > 2) & (mapped < 45)).all(-1)
+    assert inside.float().mean() > 0.7
+    coordinates = [mapped[..., 1].numpy(), mapped[..., 0].numpy()]
+    for channel in range(3):
+        plain = map_coordinates(image[0, channel].numpy(), coordinates, order=3)
+        np.testing.assert_allclose(ours[channel][inside], plain[inside], atol=0.02)
+
+
+def test_a_draw_belongs_to_seed_image_and_epoch() -> None:
+    images = torch.rand(3, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    addresses = [("a", 0), ("b", 0), ("a", 1)]
+    together = warp(images, DEFAULT, 7, addresses)
+    for i in (2, 0, 1):
+        alone = warp(images[i : i + 1], DEFAULT, 7, [addresses[i]])
+        assert torch.equal(alone[0], together[i])
+    same = images[:1].expand(3, -1, -1, -1)
+    a, b, later = warp(same, DEFAULT, 7, addresses)
+    assert not torch.equal(a, b)
+    assert not torch.equal(a, later)
+    assert not torch.equal(warp(same[:1], DEFAULT, 8, addresses[:1])[0], a)
+
+
+def test_published_draws_fold_and_redrawn_ones_do_not() -> None:
+    published = folds(*draw_controls(PUBLISHED, 1, MANY)[:2])
+    assert 0.02 < published.float().mean() < 0.8
+    source, target, _ = draw_controls(DEFAULT, 1, MANY)
+    assert not folds(source, target).any()
+    # A finer look than the one the redraw takes.
+    fine = backward_map(source, target, torch.zeros(len(MANY), dtype=torch.float64), 129)
+    dx, dy = fine[:, :-1, 1:] - fine[:, :-1, :-1], fine[:, 1:, :-1] - fine[:, :-1, :-1]
+    assert ((dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]) > 0).float().mean() > 0.9999
+
+
+def test_draws_that_do_not_fold_are_the_published_ones() -> None:
+    published = draw_controls(PUBLISHED, 1, MANY)
+    kept = ~folds(*published[:2])
+    redrawn = draw_controls(DEFAULT, 1, MANY)
+    assert torch.equal(published[0][kept], redrawn[0][kept])
+
+
+def test_rotation_turns_by_the_drawn_angle() -> None:
+    config = WarpConfig(redraw_folds=True, rotation=30.0)
+    source, _, angles = draw_controls(config, 1, MANY)
+    assert math.radians(25) < angles.abs().max() <= math.radians(30)
+    assert angles.min() < 0 < angles.max()
+    still = source[:1].clone()
+    quarter = torch.tensor([math.pi / 2], dtype=torch.float64)
+    mapped = backward_map(still, still, quarter, 3)[0]
+    torch.testing.assert_close(mapped[0, 0], torch.tensor([1.0, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(mapped[1, 1], torch.tensor([0.5, 0.5], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [16, 33])
+def test_no_displacement_is_the_identity(size: int) -> None:
+    source, _, angles = draw_controls(PUBLISHED, 1, MANY[:1])
+    grid = backward_map(source, source, angles, size)
+    torch.testing.assert_close(grid[0].reshape(-1, 2), unit_grid(size), rtol=0, atol=1e-12)

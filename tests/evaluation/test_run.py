@@ -1,0 +1,130 @@
+"""Pairing images with their truth, and what is written of a row."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ssimbad import phases
+from ssimbad.data.prepare import read_pairs
+from ssimbad.data.store import Split
+from ssimbad.errors import UserError
+from ssimbad.evaluation.metrics import frechet_distance, psnr
+from ssimbad.evaluation.networks import Inception
+from ssimbad.evaluation.run import evaluate, read_results
+from ssimbad.evaluation.settings import EvaluateConfig
+from ssimbad.evaluation.statistics import bootstrap_interval
+from ssimbad.layout import Results
+from tests.conftest import phase_of, tiny_values
+
+NAMES = ["a", "b", "c"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in NAMES:
+        Image.new("RGB", (16, 16), "red").save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def test_images_come_in_the_order_of_names(folder: Path) -> None:
+    Image.new("RGB", (16, 16), "blue").save(folder / "c.png")
+    images = read_results(folder, ["c", "a", "b"], 16)
+    assert images[0, :, 0, 0].tolist() == [0, 0, 255]
+    assert images[1, :, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_every_mismatch_is_named(folder: Path) -> None:
+    (folder / "a.png").unlink()
+    (folder / "b.png").write_bytes(b"\x89PNG broken")
+    Image.new("RGB", (8, 16)).save(folder / "c.png")
+    Image.new("RGB", (16, 16)).save(folder / "d.png")
+    with pytest.raises(UserError) as caught:
+        read_results(folder, NAMES, 16)
+    message = str(caught.value)
+    for fault in ("a.png: missing", "d.png: surplus", "b.png: not readable", "c.png: is 8×16"):
+        assert fault in message
+
+
+def test_a_row_is_measured_against_truth_and_reference(prepared: Results, tmp_path: Path) -> None:
+    split = Split(prepared.data, "test")
+    pairs = read_pairs(prepared.data)
+    shifted = tmp_path / "images"
+    shifted.mkdir()
+    for name in split.names:
+        # Handing out the partner's truth: palette 0 against the reference, far from the truth.
+        Image.fromarray(split.images[split.index[pairs[name]]]).save(shifted / f"{name}.png")
+    evaluate(
+        "test",
+        {"cross": (shifted, pairs)},
+        data=prepared.data,
+        config=EvaluateConfig(batch=4, resamples=200),
+        seed=0,
+        weights="auto",
+        device=torch.device("cpu"),
+        cache=tmp_path / "features",
+        record={"made": "by hand"},
+        with_fid=True,
+        output=tmp_path / "metrics",
+    )
+    found = json.loads((tmp_path / "metrics/cross.json").read_text())
+    truth = split.image_pixels(list(range(6))).float() / 255
+    given = truth[[split.index[pairs[name]] for name in split.names]]
+    assert found["n"] == 6
+    assert found["metrics"]["palette"]["value"] == pytest.approx(0, abs=1e-5)
+    assert found["metrics"]["psnr"]["value"] == pytest.approx(psnr(given, truth).mean().item())
+    per_image = [found["per_image"][name]["psnr"] for name in split.names]
+    assert per_image == pytest.approx(psnr(given, truth).tolist())
+    # The same images in another order: the sets are equal.
+    assert found["metrics"]["fid"]["value"] == pytest.approx(0, abs=1e-3)
+    assert found["provenance"]["made"] == "by hand"
+    assert set(found["provenance"]["weights"]) == {"lpips", "fid"}
+
+
+def test_cached_features_are_the_networks(prepared: Results, tmp_path: Path) -> None:
+    from ssimbad.evaluation.run import _Features
+
+    split = Split(prepared.data, "test")
+    pixels = split.image_pixels([0, 1, 2])
+    device = torch.device("cpu")
+    first = _Features("auto", 2, device, tmp_path).of(pixels, "test")
+    with torch.inference_mode():
+        plain = Inception("auto")(pixels.float() / 255).numpy()
+    np.testing.assert_allclose(first, plain, rtol=1e-4, atol=1e-5)
+    assert frechet_distance(first, plain) < 1e-4
+    assert len(list(tmp_path.iterdir())) == 1
+    np.testing.assert_array_equal(_Features("auto", 2, device, tmp_path).of(pixels, ""), first)
+    _Features("auto", 2, device, tmp_path).of(pixels.flip(0), "other")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_copy_row_end_to_end(prepared: Results, tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    (tmp_path / "data").symlink_to(prepared.data)
+    values = tiny_values()
+    phases.infer(phase_of(values, "infer", "reference"), "reference", results)
+    phases.evaluate(phase_of(values, "evaluate", "reference"), "reference", results)
+    same, cross = (
+        json.loads((results.metrics("reference") / f"{s}.json").read_text())
+        for s in ("same", "cross")
+    )
+    assert same["metrics"]["psnr"]["value"] > cross["metrics"]["psnr"]["value"]
+    assert same["metrics"]["fid"]["value"] is None
+    pairs = read_pairs(prepared.data)
+    for name, partner in pairs.items():
+        assert cross["per_image"][name]["reference"] == partner
+        a = (results.images("reference") / f"cross/{name}.png").read_bytes()
+        b = (results.images("reference") / f"same/{partner}.png").read_bytes()
+        assert a == b
+
+
+def test_bootstrap_interval_is_the_normal_one_for_many_values() -> None:
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    low, high = bootstrap_interval(values, 4000, seed=1)
+    half = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.02)
+    assert high == pytest.approx(values.mean() + half, abs=0.02)
+    assert bootstrap_interval(values, 4000, seed=1) == (low, high)

@@ -1,0 +1,162 @@
+"""SSIMBaD's losses, sampling and refinement."""
+
+import pytest
+import torch
+
+from ssimbad.config import schema
+from ssimbad.diffusion.preconditioning import edm_weight
+from ssimbad.diffusion.samplers import euler
+from ssimbad.methods import methods, rows
+from ssimbad.methods.base import Batch
+from ssimbad.methods.ssimbad import RefinementConfig, SamplingConfig, SSIMBaD, SSIMBaDConfig
+from ssimbad.networks.unet import UNetConfig
+from ssimbad.noise.transforms import RATIONAL, Phi
+from ssimbad.rng import image_noise, torch_generator
+from ssimbad.similarity import ssim
+from tests.conftest import tiny_values
+
+PHI = Phi(RATIONAL, 0.1, 0.002, 80.0)
+UNET = UNetConfig(width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4)
+
+
+def make(**changes) -> SSIMBaD:
+    section = {
+        "sigma_data": 0.5,
+        "weighting": "edm",
+        "structural": 0.0,
+        "noise_scale": 1000.0,
+        "conditioning_dropout": 0.0,
+    }
+    torch.manual_seed(0)
+    return SSIMBaD(SSIMBaDConfig(**(section | changes)), UNET, PHI)
+
+
+def batch_of(count: int) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    sketch, reference, target = (
+        torch.rand(count, channels, 16, 16, generator=generator) * 2 - 1 for channels in (1, 3, 3)
+    )
+    return Batch([f"image {i}" for i in range(count)], sketch, reference, target)
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return batch_of(5)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m"])
+@torch.no_grad()
+def test_an_image_depends_on_neither_its_batch_nor_its_place(batch: Batch, sampler: str) -> None:
+    method = make().eval()
+    sampling = SamplingConfig(sampler=sampler, steps=3, guidance=1.5)
+    noise = image_noise(42, batch.names, 16)
+    together = method.colorize(batch.sketch, batch.reference, noise, sampling)
+    assert together.abs().max() <= 1
+    for i in (4, 0, 2):
+        own = image_noise(42, [batch.names[i]], 16)
+        assert torch.equal(own[0], noise[i])
+        alone = method.colorize(batch.sketch[[i]], batch.reference[[i]], own, sampling)
+        assert (alone[0] - together[i]).abs().max() < 1 / 255
+
+
+@torch.no_grad()
+def test_guidance_extrapolates_from_no_condition(batch: Batch) -> None:
+    method = make().eval()
+    noise = image_noise(42, batch.names, 16)
+    one_step = {"sampler": "euler", "steps": 1}
+
+    def colorize(guidance: float, sketch: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+        sampling = SamplingConfig(**one_step, guidance=guidance)
+        return method.colorize(sketch, reference, noise, sampling)
+
+    plain = colorize(1.0, batch.sketch, batch.reference)
+    free = colorize(1.0, torch.zeros_like(batch.sketch), torch.zeros_like(batch.reference))
+    torch.testing.assert_close(colorize(0.0, batch.sketch, batch.reference), free)
+    mixed = colorize(0.5, batch.sketch, batch.reference)
+    torch.testing.assert_close(mixed, (plain + free) / 2, rtol=0, atol=1e-5)
+
+
+def test_losses_are_what_they_say(batch: Batch) -> None:
+    generator = torch_generator(0, "test")
+    sigma = PHI.uniform(torch.rand(5, generator=generator)).float()
+    noise = torch.randn(batch.target.shape, generator=generator)
+    method = make(structural=0.3)
+    condition = torch.cat([batch.sketch, batch.reference], 1)
+    denoised = method.denoise(batch.target + sigma[:, None, None, None] * noise, sigma, condition)
+    errors = ((denoised - batch.target) ** 2).mean((1, 2, 3))
+    structural = (1 - ssim((denoised + 1) / 2, (batch.target + 1) / 2)).mean()
+    losses = method.training_losses(batch, torch_generator(0, "test"))
+    torch.testing.assert_close(losses["denoising"], (errors * edm_weight(sigma, 0.5)).mean())
+    torch.testing.assert_close(losses["structural"], 0.3 * structural)
+    plain = make(weighting="none").training_losses(batch, torch_generator(0, "test"))
+    assert list(plain) == ["denoising"]
+    torch.testing.assert_close(plain["denoising"], errors.mean())
+
+
+def test_dropout_takes_the_condition_from_its_share_of_images() -> None:
+    batch = batch_of(200)
+    method = make(conditioning_dropout=0.25)
+    seen = []
+    method.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 3:]))
+    method.training_losses(batch, torch_generator(0, "test"))
+    dropped = (seen[0] == 0).flatten(1).all(1)
+    assert 0.15 < dropped.float().mean() < 0.35
+    condition = torch.cat([batch.sketch, batch.reference], 1)
+    assert torch.equal(seen[0][~dropped], condition[~dropped])
+
+
+def test_the_network_is_told_the_scaled_phi() -> None:
+    method = make(noise_scale=250.0)
+    seen = []
+    method.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
+    batch = batch_of(1)
+    method.denoise(batch.target, torch.tensor(0.3), torch.cat([batch.sketch, batch.reference], 1))
+    assert seen[0].item() == pytest.approx(250 * 0.3 / 0.4)
+
+
+def test_rollout_is_the_euler_sampler_and_checkpointing_changes_no_gradient(batch: Batch) -> None:
+    gradients = []
+    for checkpointing in (True, False):
+        method = make()
+        part = RefinementConfig(steps=3, checkpointing=checkpointing)
+        images = method.rollout(batch, torch_generator(0, "test"), part)
+        (images - batch.target).square().mean().backward()
+        gradients.append([p.grad for p in method.parameters()])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b)
+    noise = torch.randn(batch.target.shape, generator=torch_generator(0, "test"))
+    sigmas = PHI.sampling_sigmas(3).float()
+    condition = torch.cat([batch.sketch, batch.reference], 1)
+    with torch.no_grad():
+        expected = euler(lambda x, s: method.denoise(x, s, condition), sigmas[0] * noise, sigmas)
+    torch.testing.assert_close(images.detach(), expected)
+
+
+def test_rollout_keeps_the_gradient_beyond_the_image_range(batch: Batch) -> None:
+    method = make()
+    with torch.no_grad():
+        method.network.output[2].bias.fill_(9.0)
+    images = method.rollout(
+        batch, torch_generator(0, "test"), RefinementConfig(steps=1, checkpointing=False)
+    )
+    assert (images > 1).all()
+    images.mean().backward()
+    bias = method.network.output[2].bias.grad
+    assert bias is not None
+    assert (bias != 0).all()
+
+
+def test_every_row_belongs_to_a_method_and_every_method_to_the_config() -> None:
+    assert rows() == {
+        "reference": ("reference", "none"),
+        "ssimbad": ("ssimbad", "train"),
+        "ssimbad_refined": ("ssimbad", "refine"),
+    }
+    for name, method in methods().items():
+        assert (name in schema().model_fields) == (method.section is not None)
+    assert set(tiny_values()["ssimbad"]) >= {"sampling", "refinement"}
+
+
+def test_reference_hands_the_reference_back(batch: Batch) -> None:
+    copied = methods()["reference"]().colorize(batch.sketch, batch.reference, batch.target, None)
+    assert torch.equal(copied, batch.reference)

@@ -1,0 +1,75 @@
+"""The search against the published protocol, written plainly with scikit-image and NumPy."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from ssimbad.noise.search import C_RANGE, PhiConfig, Search, mean_r2
+from ssimbad.noise.transforms import RATIONAL, Phi
+
+CONFIG = PhiConfig(sigma_min=0.002, sigma_max=80.0, choice="auto", images=2, size=32, points=10)
+
+
+@pytest.fixture(scope="module")
+def search() -> Search:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(2, 3, 4, 4, generator=generator) * 2 - 1
+    images = torch.nn.functional.interpolate(coarse, size=(32, 32), mode="nearest")
+    return Search(CONFIG, images, ["a", "b"], seed=3)
+
+
+@pytest.mark.parametrize(("name", "c"), [(RATIONAL, 0.3), ("ln(sigma)", 0.0), ("1/sigma", 0.0)])
+def test_r2_equals_the_plain_protocol(search: Search, name: str, c: float) -> None:
+    phi = Phi(name, c, CONFIG.sigma_min, CONFIG.sigma_max)
+    first, last = (end.item() for end in phi.bounds())
+    axis = np.linspace(first, last, CONFIG.points)
+    sigmas = phi.inverse(torch.from_numpy(axis)).numpy()
+    scores = []
+    for image, noises in zip(search.images.numpy(), search.noise.numpy(), strict=True):
+        values = [
+            structural_similarity(
+                (image + 1) / 2,
+                (np.clip(image + sigma * noise, -1, 1) + 1) / 2,
+                channel_axis=0,
+                data_range=1,
+            )
+            for sigma, noise in zip(sigmas, noises, strict=True)
+        ]
+        fit = np.polyval(np.polyfit(axis, values, 1), axis)
+        scores.append(1 - np.sum((values - fit) ** 2) / np.sum((values - np.mean(values)) ** 2))
+    assert search.r2(phi) == pytest.approx(np.mean(scores), abs=1e-5)
+
+
+def test_r2_of_a_line_is_one_and_of_a_parabola_is_known() -> None:
+    axis = np.linspace(-1, 1, 2001)
+    assert mean_r2(axis, np.stack([3 - 2 * axis, axis])) == pytest.approx(1)
+    assert mean_r2(axis, (axis**2)[None]) == pytest.approx(0, abs=1e-9)
+
+
+def test_refined_c_is_no_worse_than_any_candidate_of_its_family(search: Search) -> None:
+    ranking = search.ranking()
+    assert len(ranking) == 23
+    best, r2 = ranking[0]
+    assert [score for _, score in ranking] == sorted((s for _, s in ranking), reverse=True)
+    refined, score = search.refine_c()
+    assert C_RANGE[0] <= refined.c <= C_RANGE[1]
+    family = [s for phi, s in ranking if phi.name == RATIONAL]
+    assert score >= max(family) - 1e-4
+    assert search.r2(best) == r2
+
+
+def test_noise_belongs_to_the_image_not_to_its_place(search: Search) -> None:
+    swapped = Search(CONFIG, search.images.flip(0), ["b", "a"], seed=3)
+    assert torch.equal(swapped.noise[0], search.noise[1])
+    phi = Phi(RATIONAL, 0.3, CONFIG.sigma_min, CONFIG.sigma_max)
+    assert swapped.r2(phi) == pytest.approx(search.r2(phi), abs=1e-9)
+
+
+def test_curves_cover_each_spacing_from_clean_to_noise(search: Search) -> None:
+    curves = search.curves(Phi(RATIONAL, 0.3, CONFIG.sigma_min, CONFIG.sigma_max))
+    assert [c.spacing for c in curves] == ["DDPM", "EDM", "SSIMBaD"]
+    for curve in curves:
+        assert (np.diff(curve.sigmas) > 0).all()
+        assert curve.ssim[:, 0].min() > 0.9
+        assert curve.ssim[:, -1].max() < 0.5

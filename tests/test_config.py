@@ -1,0 +1,165 @@
+"""The config: one line a fault, and phases that read only their own."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ssimbad import config
+from ssimbad.config import Phase, load, phase_json, validate
+from ssimbad.errors import UserError
+from tests.conftest import REPOSITORY, run_cli, tiny_values
+
+
+def faults(values: dict) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        validate(values)
+    return str(caught.value).splitlines()
+
+
+def changed(path: str, value: object) -> dict:
+    values = copy.deepcopy(tiny_values())
+    *parents, last = path.split(".")
+    section = values
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
+    return values
+
+
+def test_every_config_file_is_valid_and_names_its_own_folder() -> None:
+    folders = {load([]).results}
+    for path in sorted((REPOSITORY / "config").glob("*.yaml")):
+        folder = load([path]).results
+        assert folder not in folders, path
+        folders.add(folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("phi.sigma_max", -1.0, "greater than 0"),
+        ("phi.sigma_max", 0.001, "sigma_min must be below sigma_max"),
+        ("phi.choice", "sigma/(sigma+x)", "must be auto"),
+        ("train.steps", "many", "valid integer"),
+        ("train.steps", 1.5, "valid integer"),
+        ("train.lr", float("nan"), "finite"),
+        ("train.lr", True, "valid number"),
+        ("train.batch", None, "valid integer"),
+        ("refine.strategy", "ssimm", "'mse', 'lpips-vgg' or 'ssim'"),
+        ("refine.nonsense", 1, "no such key"),
+        ("unet.groups", 3, "multiple of"),
+        ("data.size", 33, "multiple of 8"),
+        ("data.faces.style", "no-style", "must be one of adventurer"),
+        ("device", "tpu", "auto|cpu|cuda"),
+        ("rows", ["ssimbad", "magic"], "no row 'magic'"),
+        ("rows", ["ssimbad", "ssimbad"], "stands twice"),
+        ("ssimbad.sampling.sampler", "ddim", "'euler', 'heun' or 'dpmpp_2m'"),
+        ("ssimbad.weighting", "snr", "'none' or 'edm'"),
+        ("nonsense", {"a": 1}, "no such key"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_path_and_what_is_allowed(
+    path: str, value: object, told: str
+) -> None:
+    (line,) = faults(changed(path, value))
+    assert path.rsplit(".", 1)[0].split(".")[0] in line
+    assert told in line
+    assert line.startswith("config: ")
+
+
+def test_missing_keys_and_several_faults_are_all_told() -> None:
+    values = changed("train.steps", 0)
+    del values["seed"]
+    del values["ssimbad"]["sampling"]
+    assert sorted(line.split(":")[1].strip() for line in faults(values)) == [
+        "seed",
+        "ssimbad.sampling",
+        "train.steps",
+    ]
+
+
+def test_overlays_say_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("results: x\ntrain: {steps: 7}\n")
+    (tmp_path / "b.yaml").write_text("train: {batch: 3}\n")
+    loaded = load([tmp_path / "a.yaml", tmp_path / "b.yaml"])
+    base = load([])
+    assert (loaded.results, loaded.train.steps, loaded.train.batch) == ("x", 7, 3)
+    assert loaded.train.lr == base.train.lr
+    assert loaded.phi == base.phi
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("a: [", "not valid YAML"), ("- 1\n", "keys and values"), ("\xff", "must hold")],
+)
+def test_files_that_are_no_config(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "a.yaml").write_text(text, encoding="latin-1" if "[" in text else "utf-8")
+    with pytest.raises(UserError, match=told) as caught:
+        load([tmp_path / "a.yaml"])
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "a.yaml") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "touched"),
+    [
+        (("ssimbad.sampling.steps", 9), {"infer", "report"}),
+        (("ssimbad.refinement.steps", 9), {"refine", "report"}),
+        (("ssimbad.structural", 0.5), {"train", "report"}),
+        (("phi.points", 9), {"phi", "report"}),
+        (("evaluate.resamples", 999), {"evaluate", "report"}),
+        (("rows", ["reference"]), {"report"}),
+        (("results", "elsewhere"), {"report"}),
+    ],
+)
+def test_a_change_touches_the_phases_that_read_it(change: tuple, touched: set) -> None:
+    before, after = (validate(v) for v in (tiny_values(), changed(*change)))
+    found = set()
+    for phase in ("data", "phi", "train", "refine", "infer", "evaluate", "report"):
+        row = {"data": None, "phi": None, "report": None, "refine": "ssimbad_refined"}
+        chosen = row.get(phase, "ssimbad")
+        if phase_json(before, phase, chosen) != phase_json(after, phase, chosen):
+            found.add(phase)
+    assert found == touched
+
+
+def test_a_phase_holds_what_it_reads_and_nothing_else() -> None:
+    loaded = validate(tiny_values())
+    phase = Phase(phase_json(loaded, "infer", "ssimbad"), "infer", "ssimbad")
+    assert phase.infer == loaded.infer
+    assert phase.method == loaded.ssimbad.sampling
+    with pytest.raises(AttributeError):
+        phase.train  # noqa: B018
+
+
+def test_describe_explains_every_key() -> None:
+    lines = config.describe().splitlines()
+    told = {line.split(":")[0] for line in lines}
+
+    def keys(values: dict, prefix: str = "") -> set[str]:
+        found = set()
+        for key, value in values.items():
+            found.add(prefix + key)
+            if isinstance(value, dict):
+                found |= keys(value, f"{prefix}{key}.")
+        return found
+
+    assert told == keys(tiny_values())
+    assert not any(" None " in line for line in lines)
+
+
+def test_the_command_line_tells_faults_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("phi: {points: 0}\n")
+    done = run_cli("config", "--config", str(tmp_path / "a.yaml"))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"{tmp_path / 'a.yaml'}: phi.points: 0: " in done.stderr
+    shown = run_cli("config", "--config", "config/tiny.yaml")
+    assert yaml.safe_load(shown.stdout) == tiny_values()
+    unknown = run_cli("train", "ssimbad_refined", "--config", "config/tiny.yaml")
+    assert unknown.returncode == 1
+    assert "no row 'ssimbad_refined'" in unknown.stderr
+    assert json.dumps(unknown.stderr).count("Traceback") == 0

@@ -1,0 +1,70 @@
+"""Files appear whole or not at all; randomness is addressed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssimbad.errors import UserError
+from ssimbad.files import read_json, whole_file, whole_folder, write_json
+from ssimbad.rng import image_noise, numpy_generator, torch_generator
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, [1])
+
+    def fail() -> None:
+        with whole_file(path) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert read_json(path) == [1]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    with whole_folder(folder) as part:
+        (part / "x").write_text("1")
+
+    def fail() -> None:
+        with whole_folder(folder) as part:
+            (part / "y").write_text("2")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [p.name for p in folder.iterdir()] == ["x"]
+    with whole_folder(folder) as part:
+        (part / "z").write_text("3")
+    assert [p.name for p in folder.iterdir()] == ["z"]
+
+
+@pytest.mark.parametrize("content", [None, "{", "\x00"])
+def test_bad_json_is_named(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=str(path)):
+        read_json(path)
+
+
+def test_draws_depend_on_the_address_alone() -> None:
+    def draw(*address: str | int) -> list[float]:
+        return numpy_generator(0, *address).random(3).tolist()
+
+    assert draw("a", 1) == draw("a", 1)
+    distinct = [draw("a", 1), draw("a", 2), draw("b", 1), draw("a1"), draw("a", "1"), draw(1, "a")]
+    assert len({tuple(d) for d in distinct}) == len(distinct)
+    one, two = (torch.rand(3, generator=torch_generator(s, "a")) for s in (1, 2))
+    assert not torch.equal(one, two)
+
+
+def test_noise_is_the_images_own() -> None:
+    together = image_noise(1, ["a", "b"], 8)
+    assert torch.equal(together[1], image_noise(1, ["b"], 8)[0])
+    assert together.shape == (2, 3, 8, 8)
+    assert abs(image_noise(1, ["a"], 64).std() - 1) < 0.02

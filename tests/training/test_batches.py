@@ -1,0 +1,41 @@
+"""Batches by step."""
+
+import torch
+
+from ssimbad.data.store import Split
+from ssimbad.data.warp import WarpConfig
+from ssimbad.layout import Results
+from ssimbad.training.batches import EvaluationBatches, TrainingBatches
+
+WARP = WarpConfig(redraw_folds=True, rotation=0.0)
+
+
+def test_every_epoch_shows_every_image_once_in_another_order(prepared: Results) -> None:
+    split = Split(prepared.data, "train")
+    batches = TrainingBatches(split, WARP, 1, 8, "train")
+    epochs = [
+        [n for step in range(3 * e, 3 * e + 3) for n in batches[step].names] for e in range(3)
+    ]
+    for epoch in epochs:
+        assert sorted(epoch) == sorted(split.names)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_a_batch_is_a_function_of_its_step(prepared: Results) -> None:
+    split = Split(prepared.data, "train")
+    batches = TrainingBatches(split, WARP, 1, 5, "train")
+    later = batches[7]
+    fresh = TrainingBatches(split, WARP, 1, 5, "train")[7]
+    assert later.names == fresh.names
+    assert torch.equal(later.reference, fresh.reference)
+    assert later.names != TrainingBatches(split, WARP, 2, 5, "train")[7].names
+    assert later.names != TrainingBatches(split, WARP, 1, 5, "refine")[7].names
+
+
+def test_evaluation_covers_the_split_in_order_with_fixed_warps(prepared: Results) -> None:
+    split = Split(prepared.data, "test")
+    four, six = (list(EvaluationBatches(split, WARP, 1, size)) for size in (4, 6))
+    assert [name for batch in four for name in batch.names] == split.names == six[0].names
+    assert torch.equal(torch.cat([batch.reference for batch in four]), six[0].reference)
+    assert six[0].target.min() >= -1
+    assert not torch.equal(six[0].reference, six[0].target)

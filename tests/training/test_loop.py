@@ -1,0 +1,230 @@
+"""The training loop: schedules, best weights, refusal, and resuming after a real kill."""
+
+import fcntl
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from ssimbad.config import phase_json, validate
+from ssimbad.data.store import Split
+from ssimbad.data.warp import WarpConfig
+from ssimbad.errors import UserError
+from ssimbad.layout import Results
+from ssimbad.methods.base import TrainedMethod
+from ssimbad.training import checkpoint
+from ssimbad.training.loop import fit
+from ssimbad.training.losses import refinement_loss
+from ssimbad.training.settings import StageConfig, learning_rate
+from tests.conftest import REPOSITORY, tiny_values
+
+CONFIG = StageConfig(
+    steps=20,
+    batch=2,
+    lr=0.1,
+    min_lr=0.001,
+    warmup=4,
+    weight_decay=0.0,
+    clip=1.0,
+    ema=0.0,
+    precision="32-true",
+    checkpoint_every=5,
+    keep=2,
+)
+
+
+class Scalar(TrainedMethod):
+    """Fits one number to 3; its loss is what ``poison`` says from a step on."""
+
+    def __init__(self, poison: float | None = None, start: float = 0.0) -> None:
+        nn.Module.__init__(self)
+        self.value = nn.Parameter(torch.tensor([start]))
+        self.poison, self.calls = poison, 0
+
+    def training_losses(self, batch, generator):
+        self.calls += self.training
+        loss = (self.value - 3).square().mean()
+        if self.poison is not None and self.calls > 12:
+            loss = loss * self.poison
+        return {"square": loss}
+
+    def colorize(self, sketch, reference, noise, sampling):
+        raise NotImplementedError
+
+
+def run(prepared: Results, folder: Path, method: TrainedMethod, config=CONFIG, identity=None):
+    return fit(
+        method,
+        config,
+        None,
+        label="test",
+        train=Split(prepared.data, "train"),
+        validation=Split(prepared.data, "validation"),
+        warp=WarpConfig(redraw_folds=True, rotation=0.0),
+        seed=1,
+        weights="auto",
+        device=torch.device("cpu"),
+        folder=folder,
+        identity=identity or {"run": 1},
+    )
+
+
+def test_learning_rate_warms_up_once_and_falls_along_one_cosine() -> None:
+    rates = [learning_rate(CONFIG, step) for step in range(21)]
+    assert rates[:5] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
+    assert rates[12] == pytest.approx((0.1 + 0.001) / 2)
+    assert rates[20] == pytest.approx(0.001)
+    assert all(a > b for a, b in pairwise(rates[4:]))
+
+
+def test_history_and_best_weights(prepared: Results, tmp_path: Path) -> None:
+    method = Scalar()
+    history, summary = run(prepared, tmp_path, method)
+    assert list(history["step"]) == [5, 10, 15, 20]
+    best = history.loc[history["validation"].idxmin()]
+    assert summary["step"] == best["step"]
+    assert (method.value.item() - 3) ** 2 == pytest.approx(summary["validation"], rel=1e-4)
+    kept = sorted(path.name for path in tmp_path.glob("best-*"))
+    wanted = sorted(
+        f"best-{int(s):07d}.safetensors" for s in history.nsmallest(2, "validation")["step"]
+    )
+    assert kept == wanted
+
+
+def test_averaged_weights_lag_behind(prepared: Results, tmp_path: Path) -> None:
+    plain, averaged = Scalar(), Scalar()
+    run(prepared, tmp_path / "a", plain)
+    run(prepared, tmp_path / "b", averaged, CONFIG.model_copy(update={"ema": 0.9}))
+    assert 0 < averaged.value.item() < plain.value.item() < 3
+
+
+def test_gradients_are_clipped_to_the_norm(prepared: Results, tmp_path: Path) -> None:
+    seen = []
+    method = Scalar(start=1e4)
+
+    class Watch(torch.optim.AdamW):
+        def step(self, closure=None):
+            result = super().step(closure)
+            seen.append(method.value.grad.norm().item())
+            return result
+
+    original = torch.optim.AdamW
+    torch.optim.AdamW = Watch  # type: ignore[misc]
+    try:
+        run(prepared, tmp_path, method, CONFIG.model_copy(update={"steps": 5}))
+    finally:
+        torch.optim.AdamW = original  # type: ignore[misc]
+    assert seen
+    assert max(seen) <= 1.0 + 1e-4
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_with_its_step(
+    prepared: Results, tmp_path: Path, poison: float
+) -> None:
+    with pytest.raises(UserError, match="at step 12"):
+        run(prepared, tmp_path, Scalar(poison))
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 10
+    method = Scalar()
+    history, summary = run(prepared, tmp_path, method)
+    assert summary["resumed"]
+    clean, _ = run(prepared, tmp_path / "clean", Scalar())
+    pd.testing.assert_frame_equal(history, clean)
+
+
+def test_a_state_of_another_run_or_a_damaged_one_is_not_resumed(
+    prepared: Results, tmp_path: Path
+) -> None:
+    first, _ = run(prepared, tmp_path, Scalar())
+    _, summary = run(prepared, tmp_path, Scalar(), identity={"run": 2})
+    assert not summary["resumed"]
+    (tmp_path / "last.ckpt").write_bytes((tmp_path / "last.ckpt").read_bytes()[:500])
+    again, summary = run(prepared, tmp_path, Scalar(), identity={"run": 2})
+    assert not summary["resumed"]
+    pd.testing.assert_frame_equal(first, again)
+
+
+def test_two_trainers_never_share_a_folder(prepared: Results, tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another process is training here"):
+            run(prepared, tmp_path, Scalar())
+
+
+@pytest.mark.parametrize("strategy", ["mse", "ssim", "lpips-vgg"])
+def test_refinement_losses_vanish_at_the_truth_and_have_gradients(strategy) -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(2, 3, 32, 32, generator=generator) * 2 - 1
+    loss = refinement_loss(strategy, "auto", torch.device("cpu"))
+    assert loss(truth, truth).item() == pytest.approx(0, abs=1e-6)
+    far = (truth + 0.5 * torch.randn(truth.shape, generator=generator)).requires_grad_()
+    value = loss(far, truth)
+    assert value > 0.01
+    (gradient,) = torch.autograd.grad(value, far)
+    outside = far.abs() > 1
+    assert (gradient[outside] != 0).float().mean() > 0.9
+
+
+def _command(results: Results, values: dict, stage: str, row: str) -> list[str]:
+    text = phase_json(validate(values), stage, row)
+    command = [sys.executable, "-m", "ssimbad", stage, row]
+    return [*command, "--results", str(results.root), "--json", text]
+
+
+def test_a_killed_run_resumes_to_the_same_numbers(prepared: Results, tmp_path: Path) -> None:
+    values = tiny_values()
+    values["train"] |= {"steps": 40, "checkpoint_every": 4}
+    values["refine"] |= {"steps": 16, "checkpoint_every": 2}
+    runs = {}
+    for name in ("whole", "killed"):
+        runs[name] = Results(tmp_path / name)
+        runs[name].root.mkdir()
+        for part in ("data", "phi"):
+            (runs[name].root / part).symlink_to(prepared.root / part)
+    for stage, row in (("train", "ssimbad"), ("refine", "ssimbad_refined")):
+        whole, killed = runs["whole"], runs["killed"]
+        subprocess.run(_command(whole, values, stage, row), check=True, capture_output=True)
+        process = subprocess.Popen(
+            _command(killed, values, stage, row),
+            stderr=subprocess.DEVNULL,
+            cwd=REPOSITORY,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        while not (killed.work(row) / "last.ckpt").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not killed.checkpoint(row).exists()
+        subprocess.run(_command(killed, values, stage, row), check=True, capture_output=True)
+        assert json.loads(killed.history(row).with_suffix(".json").read_text())["resumed"]
+        assert killed.checkpoint(row).read_bytes() == whole.checkpoint(row).read_bytes()
+        assert killed.history(row).read_bytes() == whole.history(row).read_bytes()
+    header = checkpoint.read_header(runs["killed"].checkpoint("ssimbad_refined"))
+    assert header["phi"].items() <= json.loads((prepared.phi / "phi.json").read_text()).items()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "missing"])
+def test_bad_checkpoints_are_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.safetensors"
+    if damage == "truncated":
+        path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{")
+    elif damage == "foreign":
+        from safetensors.torch import save_file
+
+        save_file({"w": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=str(path)):
+        checkpoint.load(path)

@@ -1,0 +1,181 @@
+"""The real workflow with config/tiny.yaml: what it leaves, and what a change reruns."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssimbad.data.prepare import read_pairs
+from ssimbad.data.store import Split
+from ssimbad.files import sha256_file
+from ssimbad.layout import Results
+from ssimbad.training.checkpoint import read_header
+from tests.conftest import REPOSITORY, picture
+
+ROWS = ("reference", "ssimbad", "ssimbad_refined")
+
+
+def snakemake(
+    results: Path, *arguments: str, overlay: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run the workflow into ``results`` with the tiny config and an overlay on it."""
+    extra = results.with_suffix(".yaml")
+    extra.write_text(f"results: {results}\n{overlay}")
+    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--nocolor"]
+    configs = ["--configfile", "config/tiny.yaml", str(extra)]
+    return subprocess.run(
+        [*command, *arguments, *configs], capture_output=True, text=True, cwd=REPOSITORY
+    )
+
+
+def planned(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """The rules a dry run would run."""
+    assert done.returncode == 0, done.stderr
+    return set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.M)) - {"all"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    os.chdir(REPOSITORY)
+    root = tmp_path_factory.mktemp("workflow") / "results"
+    done = snakemake(root)
+    assert done.returncode == 0, done.stderr
+    return Results(root)
+
+
+def test_table(finished: Results) -> None:
+    with (finished.root / "table.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    found = {(x["method"], x["setting"], x["metric"]): x for x in lines}
+    assert {key[0] for key in found} == set(ROWS)
+    assert len(found) == 3 * 2 * 5
+    for (row, _, metric), line in found.items():
+        if metric == "fid":
+            assert (line["value"] == "") == (row == "reference")
+        else:
+            assert float(line["ci_low"]) <= float(line["value"]) <= float(line["ci_high"])
+        assert line["n"] == "6"
+    for ending in ("md", "tex", "html"):
+        assert "SSIMBaD, with refinement" in (finished.root / f"table.{ending}").read_text()
+
+
+def test_images_are_there_for_every_test_image(finished: Results) -> None:
+    names = Split(finished.data, "test").names
+    for row in ROWS:
+        for setting in ("same", "cross"):
+            for name in names:
+                with Image.open(finished.images(row) / setting / f"{name}.png") as image:
+                    assert image.size == (32, 32)
+
+
+def test_figures_show_something(finished: Results) -> None:
+    figures = {path.stem for path in finished.figures.glob("*.png")}
+    assert figures == {
+        "ssim_curves",
+        "noisy_images",
+        "r2_ranking",
+        "loss",
+        "qualitative_same",
+        "qualitative_cross",
+    }
+    for path in finished.figures.glob("*.png"):
+        with Image.open(path) as image:
+            assert np.asarray(image.convert("L")).std() > 10, path
+
+
+def test_the_chosen_phi_is_the_one_in_the_checkpoints(finished: Results) -> None:
+    chosen = json.loads((finished.phi / "phi.json").read_text())
+    with (finished.phi / "ranking.csv").open() as stream:
+        ranking = list(csv.DictReader(stream))
+    assert list(ranking[0]) == ["phi", "c", "r2"]
+    assert len(ranking) == 23
+    assert (ranking[0]["phi"], float(ranking[0]["c"])) == (
+        chosen["name"],
+        pytest.approx(chosen["c"], rel=1e-5),
+    )
+    for row in ROWS[1:]:
+        header = read_header(finished.checkpoint(row))
+        assert header["phi"].items() <= chosen.items()
+
+
+def test_numbers_lead_back_to_what_made_them(finished: Results) -> None:
+    found = json.loads((finished.metrics("ssimbad_refined") / "cross.json").read_text())
+    origin = found["provenance"]
+    assert origin["infer"]["checkpoint"] == sha256_file(finished.checkpoint("ssimbad_refined"))
+    assert origin["data"] == sha256_file(finished.data / "manifest.json")
+    header = origin["infer"]["header"]
+    assert header["pretrained"] == sha256_file(finished.checkpoint("ssimbad"))
+    assert {name: x["reference"] for name, x in found["per_image"].items()} == read_pairs(
+        finished.data
+    )
+
+
+def test_a_second_run_has_nothing_to_do(finished: Results) -> None:
+    done = snakemake(finished.root)
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("overlay", "rerun"),
+    [
+        ("ssimbad: {sampling: {steps: 3}}", {"infer", "evaluate", "report"}),
+        ("ssimbad: {refinement: {steps: 3}}", {"refine", "infer", "evaluate", "report"}),
+        ("evaluate: {resamples: 300}", {"evaluate", "report"}),
+        ("phi: {choice: atan(sigma)}", {"phi", "train", "refine", "infer", "evaluate", "report"}),
+        ("rows: [reference]", {"report"}),
+    ],
+)
+def test_a_change_reruns_what_reads_it(finished: Results, overlay: str, rerun: set[str]) -> None:
+    assert planned(snakemake(finished.root, "-n", overlay=overlay)) == rerun
+
+
+def test_a_touched_module_reruns_nothing_an_edited_one_its_phases(finished: Results) -> None:
+    module = REPOSITORY / "src/ssimbad/report/paper.py"
+    before, times = module.read_text(), module.stat()
+    try:
+        module.touch()
+        assert planned(snakemake(finished.root, "-n")) == set()
+        module.write_text(before + "# edited\n")
+        assert planned(snakemake(finished.root, "-n")) == {"report"}
+    finally:
+        module.write_text(before)
+        os.utime(module, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_the_same_seed_gives_the_same_table(finished: Results, tmp_path: Path) -> None:
+    again = tmp_path / "results"
+    done = snakemake(again)
+    assert done.returncode == 0, done.stderr
+    assert (again / "table.csv").read_bytes() == (finished.root / "table.csv").read_bytes()
+
+
+def test_a_wrong_config_is_one_line_before_any_work(tmp_path: Path) -> None:
+    done = snakemake(tmp_path / "results", overlay="train: {lr: -1.0}")
+    assert done.returncode != 0
+    told = [line for line in done.stderr.splitlines() if "train.lr" in line]
+    assert told == ["snakemake: config: train.lr: -1.0: input should be greater than 0"]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_users_own_images_go_through_the_same_workflow(tmp_path: Path) -> None:
+    images = tmp_path / "my images"
+    images.mkdir()
+    for i in range(16):
+        picture(i, 40 + i, 60).save(images / f"pïcture {i}.png")
+    overlay = (
+        f"data: {{source: folder, folder: {{path: '{images}'}}}}\nrows: [reference, ssimbad]\n"
+    )
+    done = snakemake(tmp_path / "results", overlay=overlay)
+    assert done.returncode == 0, done.stderr
+    results = Results(tmp_path / "results")
+    assert len(list((results.images("ssimbad") / "cross").glob("pïcture *.png"))) == 2
+    assert (results.root / "table.csv").exists()
