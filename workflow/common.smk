@@ -1,5 +1,5 @@
 # What all rules share: the validated config, the rows, and which code each phase runs.
-import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -9,9 +9,7 @@ from ssimbad.methods import rows
 from ssimbad.phases import pretrained_row
 
 # Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not.
-os.environ["PATH"] = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ["PATH"]]
-)
+shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 try:
     CONFIG = schema.validate(config)
