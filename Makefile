@@ -23,7 +23,7 @@ lint: $(READY)
 	$(BIN)/snakemake --lint
 
 benchmark: $(READY)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -14,6 +14,7 @@ class Results:
         self.phi = self.root / "phi"
         self.figures = self.root / "figures"
         self.features = self.root / "work" / "features"
+        self.benchmarks = self.root / "benchmarks"
 
     def checkpoint(self, row: str) -> Path:
         """The row's weights for use."""

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 _C1, _C2 = 0.01**2, 0.03**2
 _WINDOW = 7
+
+
+def _window_mean(values: Tensor) -> Tensor:
+    """Mean over every 7×7 window: (…, H, W) → (…, H − 6, W − 6).
+
+    Sums of shifted views, an order of magnitude faster on a CPU than avg_pool2d.
+    """
+    for dim in (-1, -2):
+        length = values.shape[dim] - _WINDOW + 1
+        total = values.narrow(dim, 0, length) + values.narrow(dim, 1, length)
+        for offset in range(2, _WINDOW):
+            total += values.narrow(dim, offset, length)
+        values = total
+    return values / _WINDOW**2
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
@@ -16,21 +29,19 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     windows that lie wholly inside the image, mean over positions and channels. Differentiable.
 
     Args:
-        x, y: (B, C, H, W) in [0, 1], H and W at least 7.
+        x, y: (B, C, H, W) in [0, 1], H and W at least 7; B may be 1 in one of them.
 
     Returns:
         (B,) in [−1, 1].
     """
-
-    def mean(values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, _WINDOW, stride=1)
-
     # Second moments about 1/2 rather than 0: variances of flat regions keep their precision.
     x, y = x - 0.5, y - 0.5
     unbiased = _WINDOW**2 / (_WINDOW**2 - 1)
-    mean_x, mean_y = mean(x), mean(y)
-    variances = unbiased * (mean(x * x + y * y) - mean_x**2 - mean_y**2)
-    covariance = unbiased * (mean(x * y) - mean_x * mean_y)
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    variance_x = _window_mean(x * x) - mean_x**2
+    variance_y = _window_mean(y * y) - mean_y**2
+    variances = unbiased * (variance_x + variance_y)
+    covariance = unbiased * (_window_mean(x * y) - mean_x * mean_y)
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
     structure = (2 * covariance + _C2) / (variances + _C2)

@@ -5,6 +5,8 @@ rule data:
         DATA,
     log:
         f"{RESULTS}/logs/data.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/data.tsv"
     conda:
         "../../environment.yml"
     threads: workflow.cores

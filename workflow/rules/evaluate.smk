@@ -8,6 +8,8 @@ rule evaluate:
         expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),
     log:
         f"{RESULTS}/logs/evaluate_{{row}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate_{{row}}.tsv"
     conda:
         "../../environment.yml"
     threads: workflow.cores

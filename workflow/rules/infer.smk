@@ -13,6 +13,8 @@ rule infer:
         record=f"{RESULTS}/images/{{row}}/infer.json",
     log:
         f"{RESULTS}/logs/infer_{{row}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/infer_{{row}}.tsv"
     conda:
         "../../environment.yml"
     threads: workflow.cores

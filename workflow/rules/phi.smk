@@ -9,6 +9,8 @@ rule phi:
         noisy=f"{RESULTS}/phi/noisy.npz",
     log:
         f"{RESULTS}/logs/phi.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/phi.tsv"
     conda:
         "../../environment.yml"
     threads: workflow.cores

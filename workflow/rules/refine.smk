@@ -10,6 +10,8 @@ rule refine:
         summary=f"{RESULTS}/history/{{row}}.json",
     log:
         f"{RESULTS}/logs/refine_{{row}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/refine_{{row}}.tsv"
     wildcard_constraints:
         row=rows_of("refine"),
     conda:

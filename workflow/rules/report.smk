@@ -24,9 +24,12 @@ rule report:
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),
+        times=f"{RESULTS}/times.csv",
         config=f"{RESULTS}/config.yaml",
     log:
         f"{RESULTS}/logs/report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report.tsv"
     conda:
         "../../environment.yml"
     params:

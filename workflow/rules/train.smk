@@ -10,6 +10,8 @@ rule train:
         summary=f"{RESULTS}/history/{{row}}.json",
     log:
         f"{RESULTS}/logs/train_{{row}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_{{row}}.tsv"
     wildcard_constraints:
         row=rows_of("train"),
     conda:

@@ -69,8 +69,7 @@ def ssim_curves(images: Tensor, noisy_means: Tensor, sigmas: Tensor, noise: Tens
     for image, own in zip(images, noise, strict=True):
         means, levels = (v.to(image)[:, None, None, None] for v in (noisy_means, sigmas))
         noisy = torch.addcmul(means * image, levels, own).clamp_(-1, 1)
-        clean = image.expand_as(noisy)
-        curves.append(ssim((noisy + 1) / 2, (clean + 1) / 2))
+        curves.append(ssim((noisy + 1) / 2, (image[None] + 1) / 2))
     return torch.stack(curves)
 
 

@@ -7,7 +7,7 @@ import seaborn as sns
 from ssimbad.inference import SETTINGS
 from ssimbad.layout import Results
 from ssimbad.report import figures
-from ssimbad.report.table import measurements, write_tables
+from ssimbad.report.table import measurements, write_tables, write_times
 
 
 def report(rows: list[str], results: Results) -> None:
@@ -20,6 +20,7 @@ def report(rows: list[str], results: Results) -> None:
     attribution = lines[0] if lines else ""
     sns.set_theme(style="whitegrid", font_scale=0.8)
     write_tables(measurements(rows, results), attribution, results)
+    write_times(results)
     figures.ssim_curves(results)
     figures.r2_ranking(results)
     figures.noisy_grid(results, attribution)

@@ -114,3 +114,16 @@ def write_tables(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>ssimbad: table</title>'
         f"<style>{_STYLE}</style>{page.to_html(index=False, border=0)}<ul>{items}</ul></html>\n",
     )
+
+
+def write_times(results: Results) -> None:
+    """Write ``times.csv``: seconds and peak memory of every job the workflow has run."""
+    paths = sorted(results.benchmarks.glob("*.tsv"))
+    records = [
+        {"job": path.stem} | pd.read_csv(path, sep="\t").iloc[-1][["s", "max_rss"]].to_dict()
+        for path in paths
+        if path.stem != "report"
+    ]
+    times = pd.DataFrame(records, columns=["job", "s", "max_rss"])
+    times = times.rename(columns={"s": "seconds", "max_rss": "max_rss_mib"})
+    write_text(results.root / "times.csv", times.to_csv(index=False, lineterminator="\n"))

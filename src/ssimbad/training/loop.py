@@ -97,8 +97,12 @@ class _Stage(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         config = self.config
+        # A fused optimizer unscales in its own step, too late for clipping.
         optimizer = torch.optim.AdamW(
-            self.method.parameters(), lr=config.lr, weight_decay=config.weight_decay
+            self.method.parameters(),
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            fused=config.precision != "16-mixed",
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate(config, step) / config.lr

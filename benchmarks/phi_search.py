@@ -1,0 +1,53 @@
+"""The φ search against the published protocol written plainly: scikit-image SSIM per image and σ."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from skimage.metrics import structural_similarity
+
+from ssimbad.noise.search import PhiConfig, Search, mean_r2
+from ssimbad.noise.transforms import Phi, candidates
+
+IMAGES, SIZE, POINTS = 4, 128, 50
+CONFIG = PhiConfig(
+    sigma_min=0.002, sigma_max=80.0, choice="auto", images=IMAGES, size=SIZE, points=POINTS
+)
+
+
+def make_search() -> Search:
+    """The search on random flat-coloured images."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(IMAGES, 3, 8, 8, generator=generator) * 2 - 1
+    images = torch.nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="nearest")
+    return Search(CONFIG, images, [str(i) for i in range(IMAGES)], seed=0)
+
+
+def ours(search: Search) -> list[float]:
+    """R² of every candidate, batched."""
+    return [search.r2(phi) for phi in candidates(CONFIG.sigma_min, CONFIG.sigma_max)]
+
+
+def plain_r2(search: Search, phi: Phi) -> float:
+    """R² of one candidate, an image and a σ at a time."""
+    first, last = phi.bounds()
+    axis = torch.lerp(first, last, torch.linspace(0, 1, POINTS, dtype=torch.float64))
+    sigmas = phi.inverse(axis).numpy()
+    curves = [
+        [
+            structural_similarity(
+                (image + 1) / 2,
+                (np.clip(image + sigma * noise, -1, 1) + 1) / 2,
+                channel_axis=0,
+                data_range=1,
+            )
+            for sigma, noise in zip(sigmas, noises, strict=True)
+        ]
+        for image, noises in zip(search.images.numpy(), search.noise.numpy(), strict=True)
+    ]
+    return mean_r2(axis.numpy(), np.array(curves))
+
+
+def plain(search: Search) -> list[float]:
+    """R² of every candidate, plainly."""
+    return [plain_r2(search, phi) for phi in candidates(CONFIG.sigma_min, CONFIG.sigma_max)]
