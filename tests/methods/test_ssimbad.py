@@ -48,7 +48,7 @@ def batch() -> Batch:
 @torch.no_grad()
 def test_an_image_depends_on_neither_its_batch_nor_its_place(batch: Batch, sampler: str) -> None:
     method = make().eval()
-    sampling = SamplingConfig(sampler=sampler, steps=3, guidance=1.5)
+    sampling = SamplingConfig(sampler=sampler, steps=3, last_call=False, guidance=1.5)
     noise = image_noise(42, batch.names, 16)
     together = method.colorize(batch.sketch, batch.reference, noise, sampling)
     assert together.abs().max() <= 1
@@ -60,10 +60,27 @@ def test_an_image_depends_on_neither_its_batch_nor_its_place(batch: Batch, sampl
 
 
 @torch.no_grad()
+def test_the_last_call_changes_next_to_nothing(batch: Batch) -> None:
+    method = make().eval()
+    noise = image_noise(42, batch.names, 16)
+    with_it, without = (
+        method.colorize(
+            batch.sketch,
+            batch.reference,
+            noise,
+            SamplingConfig(sampler="euler", steps=4 + last, last_call=last, guidance=1.0),
+        )
+        for last in (True, False)
+    )
+    assert not torch.equal(with_it, without)
+    assert (with_it - without).abs().max() < 2 / 255
+
+
+@torch.no_grad()
 def test_guidance_extrapolates_from_no_condition(batch: Batch) -> None:
     method = make().eval()
     noise = image_noise(42, batch.names, 16)
-    one_step = {"sampler": "euler", "steps": 1}
+    one_step = {"sampler": "euler", "steps": 1, "last_call": True}
 
     def colorize(guidance: float, sketch: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
         sampling = SamplingConfig(**one_step, guidance=guidance)
@@ -118,7 +135,7 @@ def test_rollout_is_the_euler_sampler_and_checkpointing_changes_no_gradient(batc
     gradients = []
     for checkpointing in (True, False):
         method = make()
-        part = RefinementConfig(steps=3, checkpointing=checkpointing)
+        part = RefinementConfig(steps=3, last_call=True, checkpointing=checkpointing)
         images = method.rollout(batch, torch_generator(0, "test"), part)
         (images - batch.target).square().mean().backward()
         gradients.append([p.grad for p in method.parameters()])
@@ -137,7 +154,9 @@ def test_rollout_keeps_the_gradient_beyond_the_image_range(batch: Batch) -> None
     with torch.no_grad():
         method.network.output[2].bias.fill_(9.0)
     images = method.rollout(
-        batch, torch_generator(0, "test"), RefinementConfig(steps=1, checkpointing=False)
+        batch,
+        torch_generator(0, "test"),
+        RefinementConfig(steps=1, last_call=True, checkpointing=False),
     )
     assert (images > 1).all()
     images.mean().backward()

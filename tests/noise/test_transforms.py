@@ -38,6 +38,12 @@ def test_grids_keep_both_endpoints_exactly_and_fall(phi: Phi) -> None:
     assert (sigmas.diff() < 0).all()
 
 
+@pytest.mark.parametrize("phi", EVERY, ids=Phi.label)
+def test_grids_without_the_last_call_only_leave_it_out(phi: Phi) -> None:
+    with_it, without = phi.sampling_sigmas(5), phi.sampling_sigmas(4, last_call=False)
+    torch.testing.assert_close(without, with_it[[0, 1, 2, 3, 5]])
+
+
 def test_the_papers_grid() -> None:
     sigmas = Phi(RATIONAL, 0.3, LOW, HIGH).sampling_sigmas(50).tolist()
     assert [round(s, 1) for s in sigmas[:2]] == [80.0, 12.2]

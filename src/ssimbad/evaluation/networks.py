@@ -56,7 +56,9 @@ class Inception(nn.Module):
     def __init__(self, choice: str, features: int = FEATURES) -> None:
         super().__init__()
         weights, self.weights = fetch("inception", choice)
-        self.network = _inception_from(weights, InceptionV3.BLOCK_INDEX_BY_DIM[features])
+        network = _inception_from(weights, InceptionV3.BLOCK_INDEX_BY_DIM[features])
+        # A quarter less time on a CPU.
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] → (B, features), averaged over positions."""

@@ -17,6 +17,8 @@ from ssimbad.noise.transforms import Phi
 from ssimbad.section import Section
 from ssimbad.similarity import ssim
 
+_LAST_CALL = "whether the network is also called at sigma_min, where it changes next to nothing (published: true)"
+
 
 class SamplingConfig(Section):
     """How images are sampled."""
@@ -25,6 +27,7 @@ class SamplingConfig(Section):
         description="heun (published) diverges where few steps start from a high sigma_max"
     )
     steps: int = Field(ge=1, le=1000, description="noise levels, uniform in φ (published: 500)")
+    last_call: bool = Field(description=_LAST_CALL)
     guidance: float = Field(
         ge=0, description="classifier-free guidance scale; 1: plain conditional sampling"
     )
@@ -33,7 +36,10 @@ class SamplingConfig(Section):
 class RefinementConfig(Section):
     """Trajectory refinement."""
 
-    steps: int = Field(ge=1, le=1000, description="Euler steps unrolled (published: 50)")
+    steps: int = Field(
+        ge=1, le=1000, description="Euler steps unrolled, as sampling.steps (published: 50)"
+    )
+    last_call: bool = Field(description=_LAST_CALL)
     checkpointing: bool = Field(
         description="recompute activations in the backward pass: memory of one step, a third more time"
     )
@@ -113,7 +119,7 @@ class SSIMBaD(RefinedMethod):
                 return checkpoint(self.denoise, x, sigma, condition, use_reentrant=False)
             return self.denoise(x, sigma, condition)
 
-        sigmas = self.phi.sampling_sigmas(refinement.steps).to(noise)
+        sigmas = self.phi.sampling_sigmas(refinement.steps, refinement.last_call).to(noise)
         return SAMPLERS["euler"](denoise, sigmas[0] * noise, sigmas)
 
     def colorize(
@@ -130,7 +136,7 @@ class SSIMBaD(RefinedMethod):
             free = self.denoise(x, sigma, torch.zeros_like(condition))
             return free + sampling.guidance * (conditional - free)
 
-        sigmas = self.phi.sampling_sigmas(sampling.steps).to(noise)
+        sigmas = self.phi.sampling_sigmas(sampling.steps, sampling.last_call).to(noise)
         return SAMPLERS[sampling.sampler](denoise, sigmas[0] * noise, sigmas).clamp(-1, 1)
 
 

@@ -81,10 +81,15 @@ class Phi:
         first, last = self.bounds()
         return self.inverse(torch.lerp(first, last, fraction.double()))
 
-    def sampling_sigmas(self, steps: int) -> Tensor:
-        """``steps`` values uniform in φ from sigma_max down to sigma_min, then 0: (steps + 1,)."""
-        falling = self.uniform(torch.linspace(1, 0, steps, dtype=torch.float64))
-        return torch.cat([falling, falling.new_zeros(1)])
+    def sampling_sigmas(self, steps: int, last_call: bool = True) -> Tensor:
+        """Noise levels of a sampler that calls its denoiser ``steps`` times: (steps + 1,), falling.
+
+        With ``last_call``, as published: ``steps`` values uniform in φ from sigma_max to sigma_min,
+        then 0. Without: ``steps + 1`` such values, of which 0 replaces the last; the denoiser is not
+        called at sigma_min, where it could change an image by no more than about sigma_min.
+        """
+        falling = self.uniform(torch.linspace(1, 0, steps + (not last_call), dtype=torch.float64))
+        return torch.cat([falling[:steps], falling.new_zeros(1)])
 
     def label(self) -> str:
         """The name with its parameter filled in, as :func:`parse` reads it."""

@@ -28,7 +28,7 @@ _SHOWN = 8
 
 def _save(figure: Figure, path: Path, attribution: str = "") -> None:
     if attribution:
-        figure.text(0.5, 0, attribution, ha="center", va="top", fontsize=6, color="0.4")
+        figure.text(0.5, -0.01, attribution, ha="center", va="top", fontsize=6, color="0.4")
     with whole_file(path) as part:
         # A fixed metadata block, so that equal figures are equal files.
         figure.savefig(
@@ -41,9 +41,9 @@ def _grid(
     lines: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str] | None = None
 ) -> Figure:
     """Labelled lines of images."""
-    count = len(lines[0][1])
+    count, labels = len(lines[0][1]), 1.4  # inches of a cell are 1
     figure, axes = plt.subplots(
-        len(lines), count, figsize=(1.05 * count + 1, 1.05 * len(lines)), squeeze=False
+        len(lines), count, figsize=(count + labels, len(lines)), squeeze=False
     )
     for line, (label, images) in zip(axes, lines, strict=True):
         for axis, image in zip(line, images, strict=True):
@@ -53,7 +53,9 @@ def _grid(
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
     for axis, title in zip(axes[0], columns or [], strict=False):
         axis.set_title(title, fontsize=7)
-    figure.subplots_adjust(wspace=0.04, hspace=0.04)
+    figure.subplots_adjust(
+        left=labels / (count + labels), right=1, bottom=0, top=1, wspace=0.04, hspace=0.04
+    )
     return figure
 
 
