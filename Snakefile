@@ -25,4 +25,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/table.csv",
+        rules.report.output,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 
-from ssimbad.noise.search import PhiConfig, Search, mean_r2
+from ssimbad.noise.search import PhiConfig, Search
 from ssimbad.noise.transforms import Phi, candidates
 
 IMAGES, SIZE, POINTS = 4, 128, 50
@@ -29,9 +29,10 @@ def ours(search: Search) -> list[float]:
 
 
 def plain_r2(search: Search, phi: Phi) -> float:
-    """R² of one candidate, an image and a σ at a time."""
+    """R² of one candidate, an image and a σ at a time, by scikit-image and NumPy alone."""
     first, last = phi.bounds()
-    axis = torch.lerp(first, last, torch.linspace(0, 1, POINTS, dtype=torch.float64))
+    fractions = torch.linspace(0, 1, search.config.points, dtype=torch.float64)
+    axis = torch.lerp(first, last, fractions)
     sigmas = phi.inverse(axis).numpy()
     curves = [
         [
@@ -45,7 +46,11 @@ def plain_r2(search: Search, phi: Phi) -> float:
         ]
         for image, noises in zip(search.images.numpy(), search.noise.numpy(), strict=True)
     ]
-    return mean_r2(axis.numpy(), np.array(curves))
+    scores = []
+    for curve in np.array(curves):
+        fit = np.polyval(np.polyfit(axis.numpy(), curve, 1), axis.numpy())
+        scores.append(1 - np.sum((curve - fit) ** 2) / np.sum((curve - curve.mean()) ** 2))
+    return float(np.mean(scores))
 
 
 def plain(search: Search) -> list[float]:

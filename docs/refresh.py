@@ -26,6 +26,8 @@ def main() -> None:
         shutil.copyfile(RESULTS / "figures" / f"{name}.png", images / f"{name}.png")
     times = pd.read_csv(RESULTS / "times.csv")
     origin = json.loads((RESULTS / "metrics/ssimbad_refined/same.json").read_text())["provenance"]
+    if origin["code"]["dirty"]:
+        raise SystemExit("results/ was made by uncommitted code; run `make reproduce` on a commit")
     machine = origin["machine"]
     text = (
         f"{(RESULTS / 'table.md').read_text()}\n"

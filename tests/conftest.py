@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -63,8 +62,3 @@ def picture(seed: int, width: int = 40, height: int = 40) -> Image.Image:
     """A small random RGB picture of smooth blobs."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def dumps(value: object) -> str:
-    """Compact JSON."""
-    return json.dumps(value, sort_keys=True)

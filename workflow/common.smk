@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from ssimbad import config as schema
+from ssimbad.data.images import is_image_name
 from ssimbad.errors import UserError
 from ssimbad.methods import rows
 from ssimbad.phases import pretrained_row
@@ -51,11 +52,20 @@ def results_folder(wildcards):
 def code(*parts):
     """The package's modules a phase depends on, as inputs; shell commands are not tracked otherwise."""
     package = Path(workflow.basedir) / "src" / "ssimbad"
-    paths = [package / part for part in parts]
+    paths = [package / part for part in ("phases.py", *parts)]
     modules = [
         m for p in paths for m in (sorted(p.glob("*.py")) if p.is_dir() else [p])
     ]
     return [str(module.relative_to(workflow.basedir)) for module in modules]
+
+
+def users_images():
+    """The files of the user's folder, as inputs: added and replaced images are noticed."""
+    if CONFIG.data.source != "folder":
+        return []
+    return sorted(
+        str(p) for p in Path(CONFIG.data.folder.path).rglob("*") if is_image_name(p)
+    )
 
 
 DATA = [

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, create_model, field_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from ssimbad.data.prepare import DataConfig
 from ssimbad.errors import UserError
@@ -56,6 +63,16 @@ class _Base(Section):
 _PARTS = ("refinement", "sampling")
 
 
+def _sized(config: Any) -> Any:
+    multiple = 2 ** (len(config.unet.multipliers) - 1)
+    if config.data.size % multiple:
+        raise ValueError(
+            f"data.size ({config.data.size}) must be a multiple of {multiple},"
+            f" as unet.multipliers has {len(config.unet.multipliers)} levels"
+        )
+    return config
+
+
 @cache
 def schema() -> type[Any]:
     """The model of the whole config: the common sections and one for each method that has one."""
@@ -67,7 +84,8 @@ def schema() -> type[Any]:
                 name, __base__=method.section, __doc__=method.section.__doc__, **parts
             )
             sections[name] = (composed, ...)
-    return create_model("Config", __base__=_Base, **sections)
+    validators: Any = {"sized": model_validator(mode="after")(_sized)}
+    return create_model("Config", __base__=_Base, __validators__=validators, **sections)
 
 
 _PHASES: dict[str, tuple[str, ...]] = {
@@ -98,11 +116,15 @@ def _fault(error: Any) -> str:
     if error["type"] == "missing":
         return f"{path}: missing"
     if error["type"] == "extra_forbidden":
-        return f"{path}: no such key"
+        known: Any = schema()
+        for part in error["loc"][:-1]:
+            known = known.model_fields[part].annotation
+        value = json.dumps(error["input"], default=str)
+        return f"{path}: {value}: no such key: keys here are {', '.join(known.model_fields)}"
     message = error["msg"].removeprefix("Value error, ")
     value = error["input"]
     shown = "" if isinstance(value, dict) else f": {json.dumps(value, default=str)}"
-    return f"{path}{shown}: {message[0].lower()}{message[1:]}"
+    return f"{path}{shown}: {message[0].lower()}{message[1:]}".removeprefix(": ")
 
 
 def validate(values: dict[str, Any], where: str = "config") -> Any:

@@ -25,7 +25,7 @@ from ssimbad.methods import methods, rows
 from ssimbad.methods.base import Method, TrainedMethod
 from ssimbad.noise.search import Curve, Search
 from ssimbad.noise.transforms import Phi, parse
-from ssimbad.provenance import code_version, machine, packages
+from ssimbad.provenance import code_version, machine, package_digest, packages
 from ssimbad.rng import numpy_generator
 from ssimbad.training import checkpoint
 
@@ -33,9 +33,10 @@ from ssimbad.training import checkpoint
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    elif name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device: {name}: no GPU that torch can use")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device: {name}: torch can use {torch.cuda.device_count()} GPUs here")
+    return device
 
 
 def data(config: Phase, results: Results) -> None:
@@ -96,12 +97,17 @@ def read_phi(results: Results) -> Phi:
 def _fit_and_save(
     method: TrainedMethod, header: dict[str, Any], config: Phase, row: str, results: Results
 ) -> None:
-    from ssimbad.training.loop import fit
+    from ssimbad.training.loop import discard_state, fit
 
     stage = header["stage"]
     device = _device(config.device)
     section = config.train if stage == "train" else config.refine
-    identity = header | {"optimisation": section.model_dump(mode="json")}
+    header = header | {
+        "seed": config.seed,
+        "warp": config.data.warp.model_dump(mode="json"),
+        "data": sha256_file(results.data / "manifest.json"),
+        "optimisation": section.model_dump(mode="json"),
+    }
     history, summary = fit(
         method,
         section,
@@ -114,11 +120,12 @@ def _fit_and_save(
         weights=config.weights if stage == "refine" else "auto",
         device=device,
         folder=results.work(row),
-        identity=identity,
+        identity=header | {"code": package_digest(), "packages": packages()},
     )
-    history.to_csv(results.history(row), index=False, lineterminator="\n", float_format="%.8g")
+    lines = history.to_csv(index=False, lineterminator="\n", float_format="%.8g")
+    write_text(results.history(row), lines)
     best = {"step": summary["step"], "validation": summary["validation"]}
-    checkpoint.save(results.checkpoint(row), method, identity | {"best": best})
+    checkpoint.save(results.checkpoint(row), method, header | {"best": best})
     write_json(
         results.history(row).with_suffix(".json"),
         summary
@@ -130,6 +137,7 @@ def _fit_and_save(
             "machine": machine(device),
         },
     )
+    discard_state(results.work(row))
 
 
 def train(config: Phase, row: str, results: Results) -> None:
@@ -141,12 +149,9 @@ def train(config: Phase, row: str, results: Results) -> None:
         "row": row,
         "method": name,
         "stage": "train",
-        "seed": config.seed,
         "section": config.method.model_dump(mode="json"),
         "unet": config.unet.model_dump(mode="json"),
         "phi": chosen.to_dict(),
-        "warp": config.data.warp.model_dump(mode="json"),
-        "data": sha256_file(results.data / "manifest.json"),
     }
     method = checkpoint.build(name, config.method, config.unet, chosen, config.seed)
     _fit_and_save(method, header, config, row, results)
@@ -224,8 +229,8 @@ def report(config: Phase, results: Results) -> None:
     """Table and figures from what the other phases wrote, and the merged config beside them."""
     from ssimbad.report.run import report as compose
 
+    compose(config.rows, results)
     write_text(
         results.root / "config.yaml",
         yaml.safe_dump(config.values, sort_keys=False, allow_unicode=True),
     )
-    compose(config.rows, results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 import ssimbad
+from ssimbad.files import sha256_file
 
 _PACKAGES = [
     "torch",
@@ -22,7 +24,6 @@ _PACKAGES = [
     "scikit-image",
     "lpips",
     "pytorch-fid",
-    "torchmetrics",
     "dicebear-core",
     "dicebear-styles",
     "resvg-py",
@@ -48,6 +49,15 @@ def code_version() -> dict[str, Any]:
     except (OSError, subprocess.CalledProcessError):
         pass
     return found
+
+
+def package_digest() -> str:
+    """SHA-256 of the package's own source files."""
+    folder = Path(__file__).parent
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        total.update(f"{path.relative_to(folder)} {sha256_file(path)}\n".encode())
+    return total.hexdigest()
 
 
 def processor() -> str:

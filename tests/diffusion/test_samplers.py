@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssimbad.diffusion.samplers import SAMPLERS, network_calls
+from ssimbad.diffusion.samplers import SAMPLERS
 from ssimbad.noise.transforms import RATIONAL, Phi
 
 DATA = 0.7  # standard deviation of the Gaussian data
@@ -54,8 +54,8 @@ def test_one_step_is_the_denoiser(sampler: str) -> None:
     torch.testing.assert_close(SAMPLERS[sampler](gaussian, x, sigmas), gaussian(x, sigmas[0]))
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_network_calls_are_as_stated(sampler: str) -> None:
+@pytest.mark.parametrize(("sampler", "stated"), [("euler", 9), ("heun", 17), ("dpmpp_2m", 9)])
+def test_network_calls_are_as_stated(sampler: str, stated: int) -> None:
     calls = []
 
     def counting(x: Tensor, sigma: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def test_network_calls_are_as_stated(sampler: str) -> None:
         return gaussian(x, sigma)
 
     SAMPLERS[sampler](counting, torch.ones(1), Phi(RATIONAL, 0.3, 0.002, 80.0).sampling_sigmas(9))
-    assert len(calls) == network_calls(sampler, 9)
+    assert len(calls) == stated
 
 
 @pytest.mark.parametrize(

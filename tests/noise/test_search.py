@@ -1,9 +1,9 @@
-"""The search against the published protocol, written plainly with scikit-image and NumPy."""
+"""The search against the published protocol, which the benchmark writes plainly."""
 
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
+from benchmarks.phi_search import plain_r2
 
 from ssimbad.noise.search import C_RANGE, PhiConfig, Search, mean_r2
 from ssimbad.noise.transforms import RATIONAL, Phi
@@ -22,23 +22,7 @@ def search() -> Search:
 @pytest.mark.parametrize(("name", "c"), [(RATIONAL, 0.3), ("ln(sigma)", 0.0), ("1/sigma", 0.0)])
 def test_r2_equals_the_plain_protocol(search: Search, name: str, c: float) -> None:
     phi = Phi(name, c, CONFIG.sigma_min, CONFIG.sigma_max)
-    first, last = (end.item() for end in phi.bounds())
-    axis = np.linspace(first, last, CONFIG.points)
-    sigmas = phi.inverse(torch.from_numpy(axis)).numpy()
-    scores = []
-    for image, noises in zip(search.images.numpy(), search.noise.numpy(), strict=True):
-        values = [
-            structural_similarity(
-                (image + 1) / 2,
-                (np.clip(image + sigma * noise, -1, 1) + 1) / 2,
-                channel_axis=0,
-                data_range=1,
-            )
-            for sigma, noise in zip(sigmas, noises, strict=True)
-        ]
-        fit = np.polyval(np.polyfit(axis, values, 1), axis)
-        scores.append(1 - np.sum((values - fit) ** 2) / np.sum((values - np.mean(values)) ** 2))
-    assert search.r2(phi) == pytest.approx(np.mean(scores), abs=1e-5)
+    assert search.r2(phi) == pytest.approx(plain_r2(search, phi), abs=1e-5)
 
 
 def test_r2_of_a_line_is_one_and_of_a_parabola_is_known() -> None:

@@ -155,6 +155,24 @@ def test_a_state_of_another_run_or_a_damaged_one_is_not_resumed(
     pd.testing.assert_frame_equal(first, again)
 
 
+def test_a_finished_run_is_not_trained_again(prepared: Results, tmp_path: Path) -> None:
+    first = Scalar()
+    history, summary = run(prepared, tmp_path, first)
+    again = Scalar()
+    same, resumed = run(prepared, tmp_path, again)
+    assert resumed["resumed"]
+    assert again.calls == 0
+    assert (same.to_dict(), resumed["step"]) == (history.to_dict(), summary["step"])
+    assert torch.equal(again.value, first.value)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_mixed_precision_trains(prepared: Results, tmp_path: Path, precision: str) -> None:
+    method = Scalar()
+    run(prepared, tmp_path, method, CONFIG.model_copy(update={"precision": precision}))
+    assert 1 < method.value.item() < 4
+
+
 def test_two_trainers_never_share_a_folder(prepared: Results, tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -213,6 +231,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(prepared: Results, tmp_path: P
         assert json.loads(killed.history(row).with_suffix(".json").read_text())["resumed"]
         assert killed.checkpoint(row).read_bytes() == whole.checkpoint(row).read_bytes()
         assert killed.history(row).read_bytes() == whole.history(row).read_bytes()
+        assert not (killed.work(row) / "last.ckpt").exists()
     header = checkpoint.read_header(runs["killed"].checkpoint("ssimbad_refined"))
     assert header["phi"].items() <= json.loads((prepared.phi / "phi.json").read_text()).items()
 

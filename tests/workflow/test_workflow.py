@@ -22,17 +22,32 @@ from tests.conftest import REPOSITORY, picture
 ROWS = ("reference", "ssimbad", "ssimbad_refined")
 
 
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the workflow consists of, so that a test may edit it; tests run inside it."""
+    folder = tmp_path_factory.mktemp("copy")
+    for name in ("Snakefile", "config.yaml", "environment.yml"):
+        shutil.copy2(REPOSITORY / name, folder / name)
+    for name in ("config", "workflow", "profiles", "src"):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_copy(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy)
+
+
 def snakemake(
     results: Path, *arguments: str, overlay: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run the workflow into ``results`` with the tiny config and an overlay on it."""
     extra = results.with_suffix(".yaml")
     extra.write_text(f"results: {results}\n{overlay}")
-    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--nocolor"]
+    cores = os.environ.get("CORES", "all")
+    command = [sys.executable, "-m", "snakemake", "--cores", cores, "--nocolor"]
     configs = ["--configfile", "config/tiny.yaml", str(extra)]
-    return subprocess.run(
-        [*command, *arguments, *configs], capture_output=True, text=True, cwd=REPOSITORY
-    )
+    return subprocess.run([*command, *arguments, *configs], capture_output=True, text=True)
 
 
 def planned(done: subprocess.CompletedProcess[str]) -> set[str]:
@@ -42,9 +57,9 @@ def planned(done: subprocess.CompletedProcess[str]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    os.chdir(REPOSITORY)
+def finished(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
     root = tmp_path_factory.mktemp("workflow") / "results"
+    os.chdir(copy)
     done = snakemake(root)
     assert done.returncode == 0, done.stderr
     return Results(root)
@@ -137,17 +152,17 @@ def test_a_change_reruns_what_reads_it(finished: Results, overlay: str, rerun: s
     assert planned(snakemake(finished.root, "-n", overlay=overlay)) == rerun
 
 
-def test_a_touched_module_reruns_nothing_an_edited_one_its_phases(finished: Results) -> None:
-    module = REPOSITORY / "src/ssimbad/report/paper.py"
+def test_a_touched_module_reruns_nothing_an_edited_one_its_phases(
+    copy: Path, finished: Results
+) -> None:
+    module = copy / "src/ssimbad/report/paper.py"
     before, times = module.read_text(), module.stat()
-    try:
-        module.touch()
-        assert planned(snakemake(finished.root, "-n")) == set()
-        module.write_text(before + "# edited\n")
-        assert planned(snakemake(finished.root, "-n")) == {"report"}
-    finally:
-        module.write_text(before)
-        os.utime(module, ns=(times.st_atime_ns, times.st_mtime_ns))
+    module.touch()
+    assert planned(snakemake(finished.root, "-n")) == set()
+    module.write_text(before + "# edited\n")
+    assert planned(snakemake(finished.root, "-n")) == {"report"}
+    module.write_text(before)
+    os.utime(module, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def test_the_same_seed_gives_the_same_table(finished: Results, tmp_path: Path) -> None:
@@ -179,3 +194,6 @@ def test_the_users_own_images_go_through_the_same_workflow(tmp_path: Path) -> No
     results = Results(tmp_path / "results")
     assert len(list((results.images("ssimbad") / "cross").glob("pïcture *.png"))) == 2
     assert (results.root / "table.csv").exists()
+    assert planned(snakemake(tmp_path / "results", "-n", overlay=overlay)) == set()
+    picture(99).save(images / "one more.png")
+    assert "data" in planned(snakemake(tmp_path / "results", "-n", overlay=overlay))

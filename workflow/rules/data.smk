@@ -1,5 +1,6 @@
 rule data:
     input:
+        users_images(),
         code("data", "rng.py"),
     output:
         DATA,

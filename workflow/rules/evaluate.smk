@@ -2,7 +2,7 @@ rule evaluate:
     input:
         DATA,
         expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS),
-        code("evaluation", "data/store.py", "rng.py"),
+        code("evaluation", "data/prepare.py", "data/store.py", "rng.py"),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     output:
         expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),

@@ -2,7 +2,12 @@ rule infer:
     input:
         DATA,
         MODEL_CODE,
-        code("inference.py", "training/checkpoint.py"),
+        code(
+            "inference.py",
+            "data/prepare.py",
+            "training/batches.py",
+            "training/checkpoint.py",
+        ),
         checkpoint=lambda wildcards: (
             []
             if STAGES[wildcards.row] == "none"

@@ -1,8 +1,9 @@
+TRAINED = [row for row in CONFIG.rows if STAGES[row] != "none"]
 FIGURES = [
     "ssim_curves",
     "noisy_images",
     "r2_ranking",
-    "loss",
+    *(["loss"] if TRAINED else []),
     *(f"qualitative_{setting}" for setting in SETTINGS),
 ]
 
@@ -11,7 +12,7 @@ rule report:
     input:
         DATA,
         rules.phi.output,
-        [f"{RESULTS}/history/{row}.csv" for row in CONFIG.rows if STAGES[row] != "none"],
+        expand(f"{RESULTS}/history/{{row}}.csv", row=TRAINED),
         expand(
             f"{RESULTS}/images/{{row}}/{{setting}}", row=CONFIG.rows, setting=SETTINGS
         ),
@@ -20,7 +21,7 @@ rule report:
             row=CONFIG.rows,
             setting=SETTINGS,
         ),
-        code("report"),
+        code("report", "inference.py", "data/prepare.py", "data/store.py"),
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),

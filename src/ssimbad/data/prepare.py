@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +22,7 @@ from ssimbad.data.source import SPLITS, Item, Source
 from ssimbad.data.warp import WarpConfig
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError
-from ssimbad.files import whole_folder, write_json, write_text
+from ssimbad.files import read_text, whole_folder, write_json, write_text
 from ssimbad.rng import numpy_generator
 from ssimbad.section import Section
 
@@ -30,7 +31,7 @@ class DataConfig(Section):
     """The images a run works on."""
 
     source: Literal["faces", "folder"] = Field(description="illustrated faces, or your own images")
-    size: int = Field(ge=16, le=1024, multiple_of=8, description="side of all images, pixels")
+    size: int = Field(ge=32, le=1024, multiple_of=8, description="side of all images, pixels")
     faces: FacesConfig
     folder: FolderConfig
     warp: WarpConfig
@@ -126,5 +127,5 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
 
 def read_pairs(folder: Path) -> dict[str, str]:
     """The cross-reference partner of each test image."""
-    with (folder / "pairs.csv").open(newline="", encoding="utf-8") as stream:
-        return {row["name"]: row["reference"] for row in csv.DictReader(stream)}
+    lines = io.StringIO(read_text(folder / "pairs.csv"), newline="")
+    return {row["name"]: row["reference"] for row in csv.DictReader(lines)}

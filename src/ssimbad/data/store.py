@@ -46,6 +46,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __deepcopy__(self, memo: dict) -> Split:
+        # A copy of a memory map is an array in memory; nothing here ever changes, so share it.
+        return self
+
     @property
     def size(self) -> int:
         """Side of the images in pixels."""

@@ -58,8 +58,3 @@ def dpmpp_2m(denoise: Denoiser, x: Tensor, sigmas: Tensor) -> Tensor:
 
 SAMPLERS = {"euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m}
 """Samplers by their config name."""
-
-
-def network_calls(sampler: str, steps: int) -> int:
-    """Network calls of one image with ``steps`` steps."""
-    return 2 * steps - 1 if sampler == "heun" else steps

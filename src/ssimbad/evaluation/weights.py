@@ -22,8 +22,9 @@ import urllib.request
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -335,8 +336,13 @@ def fetch(name: str, choice: str) -> tuple[Weights, dict[str, str]]:
     }
     allowed = list(sources) if choice == "auto" else [choice]
     path = cache_folder() / f"{name}.safetensors"
-    reasons = []
-    with _one_at_a_time(path.parent):
+    with ExitStack() as stack:
+        if not path.exists():
+            try:
+                stack.enter_context(_one_at_a_time(path.parent))
+            except OSError as error:
+                raise UserError(f"{path.parent}: not writable ({error.strerror})") from None
+        reasons = []
         if path.exists():
             try:
                 weights, source = _from_cache(name, path, allowed)
@@ -352,7 +358,7 @@ def fetch(name: str, choice: str) -> tuple[Weights, dict[str, str]]:
                     raise ValueError(
                         "the converted tensors have another digest than the pinned one"
                     )
-            except (OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            except (OSError, HTTPException, ValueError, KeyError, pickle.UnpicklingError) as error:
                 reasons.append(f"{source}: {error}")
                 continue
             with whole_file(path) as part:

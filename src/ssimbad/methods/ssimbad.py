@@ -17,7 +17,9 @@ from ssimbad.noise.transforms import Phi
 from ssimbad.section import Section
 from ssimbad.similarity import ssim
 
-_LAST_CALL = "whether the network is also called at sigma_min, where it changes next to nothing (published: true)"
+_LAST_CALL = (
+    "also call the network at sigma_min, where it changes next to nothing (published: true)"
+)
 
 
 class SamplingConfig(Section):

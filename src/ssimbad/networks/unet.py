@@ -36,7 +36,7 @@ class UNetConfig(Section):
 
     @model_validator(mode="after")
     def _divisible(self) -> UNetConfig:
-        for multiplier in self.multipliers:
+        for multiplier in (1, *self.multipliers):
             channels = self.width * multiplier
             if multiplier < 1 or channels % self.groups or channels % self.heads:
                 raise ValueError(

@@ -49,7 +49,9 @@ class PhiConfig(Section):
     @model_validator(mode="after")
     def _ordered(self) -> PhiConfig:
         if self.sigma_min >= self.sigma_max:
-            raise ValueError("sigma_min must be below sigma_max")
+            raise ValueError(
+                f"sigma_min ({self.sigma_min}) must be below sigma_max ({self.sigma_max})"
+            )
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from PIL import Image
 
 from ssimbad.data.prepare import read_pairs
 from ssimbad.data.store import Split
-from ssimbad.files import whole_file
+from ssimbad.files import read_text, whole_file
 from ssimbad.layout import Results
+from ssimbad.methods import rows as known_rows
 from ssimbad.noise.transforms import RATIONAL
 from ssimbad.report.paper import LABELS
 
@@ -35,6 +37,10 @@ def _save(figure: Figure, path: Path, attribution: str = "") -> None:
             part, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None}
         )
     plt.close(figure)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(read_text(path)))
 
 
 def _grid(
@@ -61,7 +67,7 @@ def _grid(
 
 def ssim_curves(results: Results) -> None:
     """SSIM against each spacing's own axis, with the straight line its R² speaks of."""
-    curves = pd.read_csv(results.phi / "curves.csv")
+    curves = _table(results.phi / "curves.csv")
     spacings = list(curves["spacing"].unique())
     figure, axes = plt.subplots(1, len(spacings), figsize=(4 * len(spacings), 3.2), sharey=True)
     for axis, spacing in zip(axes, spacings, strict=True):
@@ -91,7 +97,7 @@ def noisy_grid(results: Results, attribution: str) -> None:
 
 def r2_ranking(results: Results) -> None:
     """All candidates by R²."""
-    ranking = pd.read_csv(results.phi / "ranking.csv")
+    ranking = _table(results.phi / "ranking.csv")
     names = [
         name.replace("+c", f"+{c:.3g}") if name == RATIONAL else name
         for name, c in zip(ranking["phi"], ranking["c"], strict=True)
@@ -106,12 +112,12 @@ def r2_ranking(results: Results) -> None:
 
 def loss_curves(rows: list[str], results: Results) -> None:
     """Training and validation loss of every trained row."""
-    trained = [row for row in rows if results.history(row).exists()]
+    trained = [row for row in rows if known_rows()[row][1] != "none"]
     if not trained:
         return
     figure, axes = plt.subplots(1, len(trained), figsize=(4.4 * len(trained), 3.2), squeeze=False)
     for axis, row in zip(axes[0], trained, strict=True):
-        history = pd.read_csv(results.history(row))
+        history = _table(results.history(row))
         for column in history.columns.drop(["step", "lr"]):
             axis.plot(history["step"], history[column], marker=".", label=column.replace("_", ": "))
         axis.set(title=LABELS.get(row, row), xlabel="optimizer step", ylabel="loss", yscale="log")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import seaborn as sns
 
+from ssimbad.files import read_text
 from ssimbad.inference import SETTINGS
 from ssimbad.layout import Results
 from ssimbad.report import figures
@@ -16,7 +17,7 @@ def report(rows: list[str], results: Results) -> None:
     Raises:
         UserError: a row's measurements are missing.
     """
-    lines = (results.data / "ATTRIBUTION.txt").read_text(encoding="utf-8").splitlines()
+    lines = read_text(results.data / "ATTRIBUTION.txt").splitlines()
     attribution = lines[0] if lines else ""
     sns.set_theme(style="whitegrid", font_scale=0.8)
     write_tables(measurements(rows, results), attribution, results)

@@ -76,7 +76,7 @@ def _notes(found: dict[tuple[str, str], dict[str, Any]], attribution: str) -> li
         f"MS-SSIM over {entry['ms_ssim_scales']} of 5 scales, weights renormalised. LPIPS: AlexNet. "
         "palette: sliced Wasserstein distance of colours in CIELAB to the unwarped reference.",
         f"FID: pytorch-fid, 2048 features, bilinear resize to 299 px, {entry['n']} images a side "
-        "(biased upwards at so few). The copy of the reference has none: it is made of "
+        "(biased upwards at so few). A copy of the reference has none: it is made of "
         "the test images themselves.",
         "paper: arXiv 2506.04283, on 579 Danbooru faces at 256 px; not comparable in absolute terms "
         "unless the run is on those.",

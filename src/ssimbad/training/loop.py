@@ -97,12 +97,12 @@ class _Stage(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         config = self.config
-        # A fused optimizer unscales in its own step, too late for clipping.
+        # Under mixed precision a fused optimizer unscales in its own step, too late for clipping.
         optimizer = torch.optim.AdamW(
             self.method.parameters(),
             lr=config.lr,
             weight_decay=config.weight_decay,
-            fused=config.precision != "16-mixed",
+            fused=config.precision == "32-true",
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate(config, step) / config.lr
@@ -219,12 +219,15 @@ def _resumable(folder: Path, fingerprint: str) -> Path | None:
                 return state
         except Exception as error:  # torch raises many kinds for a damaged file
             print(f"{state}: not readable, starting over ({type(error).__name__})", flush=True)
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != "lock":
-            path.unlink()
+    discard_state(folder)
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     return None
+
+
+def discard_state(folder: Path) -> None:
+    """Remove the resumable state of a stage whose checkpoint is written; its logs stay."""
+    for path in [folder / "last.ckpt", *folder.glob("best-*.safetensors")]:
+        path.unlink(missing_ok=True)
 
 
 def _accelerator(device: torch.device) -> dict[str, Any]:
