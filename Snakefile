@@ -15,6 +15,8 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/refine.smk"
 include: "workflow/rules/infer.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/sweep.smk"
+include: "workflow/rules/oracle.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from ssimbad import config
 from ssimbad.config import Phase
+from ssimbad.data.warp import unit_grid
 from ssimbad.layout import Results
+from ssimbad.methods.base import Batch, Noise
+from ssimbad.rng import image_noise
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -62,3 +67,23 @@ def picture(seed: int, width: int = 40, height: int = 40) -> Image.Image:
     """A small random RGB picture of smooth blobs."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def batch_of(count: int, size: int = 16) -> Batch:
+    """Random images; the warp is the identity."""
+    generator = torch.Generator().manual_seed(1)
+    sketch, reference, target = (
+        torch.rand(count, channels, size, size, generator=generator) * 2 - 1
+        for channels in (1, 3, 3)
+    )
+    warp = unit_grid(size).float().reshape(1, size, size, 2).repeat(count, 1, 1, 1)
+    return Batch([f"image {i}" for i in range(count)], sketch, reference, target, warp)
+
+
+def noise_of(names: list[str], size: int = 16) -> Noise:
+    """The named images' noise."""
+
+    def noise(draw: int) -> Tensor:
+        return image_noise(42, names, size, draw)
+
+    return noise

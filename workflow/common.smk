@@ -23,16 +23,25 @@ except UserError as error:
 
 RESULTS = CONFIG.results
 SETTINGS = ["same", "cross"]
-STAGES = {row: stage for row, (_, stage) in rows().items()}
+RUNS = schema.runs(CONFIG)
+
+
+def stage_of(run):
+    """Which stage's checkpoint a run's images come from: none, train or refine."""
+    return rows()[schema.row_of(run)][1]
+
+
+TRAINED = [run for run in RUNS if stage_of(run) != "none"]
+
+
+def runs_of(*stages):
+    """Regular expression of the runs (rows, or row@seed) that end with one of these stages."""
+    known = "|".join(row for row, (_, stage) in rows().items() if stage in stages)
+    return rf"(?:{known})(?:@\d+)?"
 
 
 wildcard_constraints:
-    row="|".join(STAGES),
-
-
-def rows_of(*stages):
-    """Regular expression of the rows that end with one of these stages."""
-    return "|".join(row for row, stage in STAGES.items() if stage in stages) or "(?!)"
+    row=runs_of("none", "train", "refine"),
 
 
 def phase(name):
@@ -87,6 +96,7 @@ MODEL_CODE = code(
     "diffusion",
     "methods",
     "networks",
+    "training/settings.py",
     "noise/transforms.py",
     "rng.py",
     "similarity.py",

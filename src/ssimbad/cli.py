@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -20,9 +21,11 @@ _PHASES = {
     "refine": "refine a row's pretrained checkpoint",
     "infer": "colorize the test set with a row",
     "evaluate": "measure a row's images",
+    "sweep": "measure a row with other samplers and numbers of steps",
+    "oracle": "measure a row whose sampling the ground truth steers",
     "report": "write tables and figures",
 }
-_OF_A_ROW = ("train", "refine", "infer", "evaluate")
+_OF_A_ROW = ("train", "refine", "infer", "evaluate", "sweep", "oracle")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in _PHASES.items():
         command = commands.add_parser(name, help=text, description=text)
         if name in _OF_A_ROW:
-            command.add_argument("row", help="id of a table row, such as ssimbad")
+            command.add_argument("row", help="id of a table row, such as ssimbad, or row@seed")
         command.add_argument(
             "--config",
             action="append",
@@ -73,7 +76,7 @@ def _run(arguments: argparse.Namespace) -> None:
         known = [
             r for r, (_, s) in rows().items() if phase not in ("train", "refine") or s == phase
         ]
-        if row not in known:
+        if not re.fullmatch(r"[^@]+(@\d+)?", row) or config.row_of(row) not in known:
             raise UserError(f"{phase}: no row {row!r}: rows are {', '.join(known)}")
     if (arguments.json is None) != (arguments.results is None):
         raise UserError("--json and --results go together")

@@ -19,7 +19,7 @@ from pydantic import (
 
 from ssimbad.data.prepare import DataConfig
 from ssimbad.errors import UserError
-from ssimbad.evaluation.settings import EvaluateConfig
+from ssimbad.evaluation.settings import EvaluateConfig, OracleConfig, SweepConfig
 from ssimbad.inference import InferConfig
 from ssimbad.methods import methods, rows
 from ssimbad.networks.unet import UNetConfig
@@ -33,7 +33,10 @@ BASE = Path("config.yaml")
 
 class _Base(Section):
     results: str = Field(min_length=1, description="folder of everything the run leaves")
-    seed: int = Field(ge=0, description="seed of all randomness")
+    seed: int = Field(ge=0, description="seed of all randomness but training's")
+    seeds: list[int] = Field(
+        min_length=1, description="training seeds; every trained row is trained with each"
+    )
     device: str = Field(
         pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one"
     )
@@ -48,6 +51,15 @@ class _Base(Section):
     refine: RefineConfig
     infer: InferConfig
     evaluate: EvaluateConfig
+    sweep: SweepConfig
+    oracle: OracleConfig
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: list[int]) -> list[int]:
+        if min(value) < 0 or len(set(value)) < len(value):
+            raise ValueError("must be different numbers from 0 up")
+        return value
 
     @field_validator("rows")
     @classmethod
@@ -60,7 +72,7 @@ class _Base(Section):
         return value
 
 
-_PARTS = ("refinement", "sampling")
+_PARTS = ("recipe", "refinement", "sampling")
 
 
 def _sized(config: Any) -> Any:
@@ -70,6 +82,12 @@ def _sized(config: Any) -> Any:
             f"data.size ({config.data.size}) must be a multiple of {multiple},"
             f" as unet.multipliers has {len(config.unet.multipliers)} levels"
         )
+    for row in config.rows:
+        stride = methods()[rows()[row][0]].stride
+        if config.data.size % stride:
+            raise ValueError(
+                f"data.size ({config.data.size}) must be a multiple of {stride} for row {row!r}"
+            )
     return config
 
 
@@ -91,12 +109,19 @@ def schema() -> type[Any]:
 _PHASES: dict[str, tuple[str, ...]] = {
     "data": ("seed", "data"),
     "phi": ("seed", "phi"),
-    "train": ("seed", "device", "data", "unet", "train"),
+    "train": ("seed", "device", "weights", "data", "unet", "train"),
     "refine": ("seed", "device", "weights", "data", "refine"),
     "infer": ("seed", "device", "data", "infer"),
     "evaluate": ("seed", "device", "weights", "evaluate"),
+    "sweep": ("seed", "device", "weights", "data", "sweep"),
+    "oracle": ("seed", "device", "weights", "data", "evaluate", "oracle"),
 }
-_METHOD_PART = {"refine": "refinement", "infer": "sampling"}
+_METHOD_PART = {
+    "refine": "refinement",
+    "infer": "sampling",
+    "sweep": "sampling",
+    "oracle": "sampling",
+}
 
 
 def _keys(phase: str) -> tuple[str, ...]:
@@ -175,12 +200,33 @@ def load(overlays: list[Path]) -> Any:
     return validate(values, str(overlays[-1] if overlays else BASE))
 
 
-def phase_json(config: Any, phase: str, row: str | None = None) -> str:
-    """All that a phase (of a row) reads of the config, as canonical JSON."""
+def runs(config: Any) -> list[str]:
+    """The trainings and other runs of the table's rows: ``row``, and ``row@seed`` for further seeds."""
+    return [
+        row if k == 0 else f"{row}@{seed}"
+        for row in config.rows
+        for k, seed in enumerate(config.seeds)
+        if k == 0 or rows()[row][1] != "none"
+    ]
+
+
+def row_of(run: str) -> str:
+    """The row of a run."""
+    return run.partition("@")[0]
+
+
+def phase_json(config: Any, phase: str, run: str | None = None) -> str:
+    """All that a phase (of a run) reads of the config, as canonical JSON."""
     values = config.model_dump(mode="json")
     chosen = {key: values[key] for key in _keys(phase)}
-    if row is not None:
-        chosen["method"] = _method_values(values.get(rows()[row][0], {}), phase)
+    if run is not None:
+        row, _, seed = run.partition("@")
+        section = values.get(rows()[row][0], {})
+        chosen["method"] = _method_values(section, phase)
+        if phase in ("train", "refine"):
+            chosen["seed"] = int(seed) if seed else config.seeds[0]
+        if phase == "train" and "recipe" in section:
+            chosen["train"] = section["recipe"]
     return json.dumps(chosen, sort_keys=True)
 
 
@@ -194,6 +240,7 @@ class Phase:
 
     results: str
     seed: int
+    seeds: list[int]
     device: str
     weights: str
     rows: list[str]
@@ -204,17 +251,19 @@ class Phase:
     refine: RefineConfig
     infer: InferConfig
     evaluate: EvaluateConfig
+    sweep: SweepConfig
+    oracle: OracleConfig
     method: Section | None
 
-    def __init__(self, text: str, phase: str, row: str | None = None) -> None:
+    def __init__(self, text: str, phase: str, run: str | None = None) -> None:
         self.values = json.loads(text)
         for key in _keys(phase):
             annotation = schema().model_fields[key].annotation
             is_section = isinstance(annotation, type) and issubclass(annotation, Section)
             value = self.values[key]
             setattr(self, key, annotation.model_validate(value) if is_section else value)
-        if row is not None:
-            kind = getattr(methods()[rows()[row][0]], _METHOD_PART.get(phase, "section"))
+        if run is not None:
+            kind = getattr(methods()[rows()[row_of(run)][0]], _METHOD_PART.get(phase, "section"))
             given = self.values["method"]
             self.method = None if given is None else kind.model_validate(given)
 

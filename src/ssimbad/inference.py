@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from ssimbad.data.prepare import read_pairs
 from ssimbad.data.store import Split, to_pixels, to_unit
 from ssimbad.data.warp import WarpConfig, warp
 from ssimbad.files import whole_folder, write_json
-from ssimbad.methods.base import Method
+from ssimbad.methods.base import Method, Noise
 from ssimbad.provenance import code_version, machine
 from ssimbad.rng import image_noise
 from ssimbad.section import Section
@@ -42,6 +44,30 @@ def test_inputs(
     return sketches, references * 2 - 1
 
 
+def own_noise(seed: int, names: list[str], size: int, device: torch.device) -> Noise:
+    """The noise of the named images."""
+    return lambda draw: image_noise(seed, names, size, draw).to(device)
+
+
+def count_parameters(method: Method) -> int:
+    """Parameters of the network that colorizes."""
+    return sum(p.numel() for p in method.backbone.parameters()) if method.backbone else 0
+
+
+@contextmanager
+def counted_calls(method: Method) -> Iterator[list[int]]:
+    """A list that grows by the number of images of each call of the method's network."""
+    calls: list[int] = []
+    if method.backbone is None:
+        yield calls
+        return
+    hook = method.backbone.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
+    try:
+        yield calls
+    finally:
+        hook.remove()
+
+
 @torch.inference_mode()
 def colorize_set(
     method: Method,
@@ -63,9 +89,8 @@ def colorize_set(
             sketch, reference = test_inputs(
                 split, warp_config, seed, chosen, [partners[name] for name in chosen]
             )
-            noise = image_noise(seed, chosen, split.size)
-            sketch, reference, noise = (t.to(device) for t in (sketch, reference, noise))
-            images = method.colorize(sketch, reference, noise, sampling)
+            noise = own_noise(seed, chosen, split.size, device)
+            images = method.colorize(sketch.to(device), reference.to(device), noise, sampling)
             pixels = to_pixels(images.float()).permute(0, 2, 3, 1).cpu().numpy()
             for name, image in zip(chosen, pixels, strict=True):
                 Image.fromarray(image).save(part / f"{name}.png")
@@ -88,21 +113,24 @@ def infer(
     partners = {"same": {name: name for name in split.names}, "cross": read_pairs(data)}
     method = method.to(device).eval()
     start = time.monotonic()
-    for setting in SETTINGS:
-        colorize_set(
-            method,
-            sampling,
-            split,
-            partners[setting],
-            warp_config,
-            seed,
-            config.batch,
-            device,
-            folder / setting,
-            f"infer {folder.name} {setting}",
-        )
+    with counted_calls(method) as calls:
+        for setting in SETTINGS:
+            colorize_set(
+                method,
+                sampling,
+                split,
+                partners[setting],
+                warp_config,
+                seed,
+                config.batch,
+                device,
+                folder / setting,
+                f"infer {folder.name} {setting}",
+            )
     record = record | {
         "seconds": round(time.monotonic() - start, 2),
+        "network_calls": sum(calls) / (len(SETTINGS) * len(split)),
+        "parameters": count_parameters(method),
         "code": code_version(),
         "machine": machine(device),
     }

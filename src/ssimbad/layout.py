@@ -13,6 +13,9 @@ class Results:
         self.data = self.root / "data"
         self.phi = self.root / "phi"
         self.figures = self.root / "figures"
+        self.gallery = self.root / "gallery"
+        self.sweep = self.root / "sweep"
+        self.oracle = self.root / "oracle"
         self.features = self.root / "work" / "features"
         self.benchmarks = self.root / "benchmarks"
 

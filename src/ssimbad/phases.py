@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from ssimbad.config import Phase
+from ssimbad.config import Phase, row_of, runs
 from ssimbad.data.prepare import prepare, read_pairs
 from ssimbad.data.store import Split, to_pixels, to_unit
 from ssimbad.errors import UserError
@@ -106,7 +106,10 @@ def _fit_and_save(
         "seed": config.seed,
         "warp": config.data.warp.model_dump(mode="json"),
         "data": sha256_file(results.data / "manifest.json"),
-        "optimisation": section.model_dump(mode="json"),
+        "stages": [
+            *header.get("stages", []),
+            {"stage": stage} | section.model_dump(mode="json"),
+        ],
     }
     history, summary = fit(
         method,
@@ -117,7 +120,7 @@ def _fit_and_save(
         validation=Split(results.data, "validation"),
         warp=config.data.warp,
         seed=config.seed,
-        weights=config.weights if stage == "refine" else "auto",
+        weights=config.weights,
         device=device,
         folder=results.work(row),
         identity=header | {"code": package_digest(), "packages": packages()},
@@ -125,7 +128,9 @@ def _fit_and_save(
     lines = history.to_csv(index=False, lineterminator="\n", float_format="%.8g")
     write_text(results.history(row), lines)
     best = {"step": summary["step"], "validation": summary["validation"]}
-    checkpoint.save(results.checkpoint(row), method, header | {"best": best})
+    networks = summary["loss_networks"]
+    header |= {"best": best, "loss_networks": networks}
+    checkpoint.save(results.checkpoint(row), method, header)
     write_json(
         results.history(row).with_suffix(".json"),
         summary
@@ -142,7 +147,7 @@ def _fit_and_save(
 
 def train(config: Phase, row: str, results: Results) -> None:
     """Pretraining of a row into its checkpoint."""
-    name = rows()[row][0]
+    name = rows()[row_of(row)][0]
     chosen = read_phi(results)
     assert config.method is not None
     header = {
@@ -157,10 +162,11 @@ def train(config: Phase, row: str, results: Results) -> None:
     _fit_and_save(method, header, config, row, results)
 
 
-def pretrained_row(row: str) -> str:
-    """The row whose checkpoint a refined row starts from."""
-    name = rows()[row][0]
-    return next(r for r, stage in methods()[name].rows.items() if stage == "train")
+def pretrained_row(run: str) -> str:
+    """The run whose checkpoint a refined row's run starts from: the same method's, of the same seed."""
+    row = row_of(run)
+    trained = next(r for r, s in methods()[rows()[row][0]].rows.items() if s == "train")
+    return trained + run.removeprefix(row)
 
 
 def refine(config: Phase, row: str, results: Results) -> None:
@@ -168,7 +174,7 @@ def refine(config: Phase, row: str, results: Results) -> None:
     source = results.checkpoint(pretrained_row(row))
     method, header = checkpoint.load(source)
     assert config.method is not None
-    header = {k: v for k, v in header.items() if k not in ("best", "optimisation")} | {
+    header = {k: v for k, v in header.items() if k != "best"} | {
         "row": row,
         "stage": "refine",
         "pretrained": sha256_file(source),
@@ -179,7 +185,7 @@ def refine(config: Phase, row: str, results: Results) -> None:
 
 def infer(config: Phase, row: str, results: Results) -> None:
     """A row's images of both settings."""
-    name, stage = rows()[row]
+    name, stage = rows()[row_of(row)]
     record: dict[str, Any] = {"row": row, "method": name, "stage": stage, "config": config.values}
     if stage == "none":
         method: Method = methods()[name]()
@@ -220,17 +226,88 @@ def evaluate(config: Phase, row: str, results: Results) -> None:
         device=_device(config.device),
         cache=results.features,
         record={"infer": read_json(folder / "infer.json"), "config": config.values},
-        with_fid=rows()[row][1] != "none",
+        with_fid=rows()[row_of(row)][1] != "none",
         output=results.metrics(row),
     )
 
 
+def sweep(config: Phase, row: str, results: Results) -> None:
+    """A row's quality against network calls."""
+    from ssimbad.evaluation.compare import to_csv
+    from ssimbad.evaluation.sweep import sweep as measure
+
+    method, _ = checkpoint.load(results.checkpoint(row))
+    if config.method is None:
+        raise UserError(f"sweep: {row} samples in one way only")
+    split, device = Split(results.data, "test"), _device(config.device)
+    records = measure(
+        method,
+        config.method,
+        split,
+        config.data.warp,
+        config.seed,
+        config.sweep,
+        config.weights,
+        device,
+        f"sweep {row}",
+    )
+    write_text(results.sweep / f"{row}.csv", to_csv(records, list(records[0])))
+
+
+def oracle(config: Phase, row: str, results: Results) -> None:
+    """A row's quality when the ground truth steers its sampling."""
+    from ssimbad.evaluation.compare import to_csv
+    from ssimbad.evaluation.oracle import oracle as measure
+    from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
+
+    method, _ = checkpoint.load(results.checkpoint(row))
+    if not isinstance(method, DenoisingMethod):
+        raise UserError(
+            f"oracle: {row} is no denoiser: oracle guidance is for edm and ssimbad rows"
+        )
+    assert isinstance(config.method, SamplingConfig)
+    split, device = Split(results.data, "test"), _device(config.device)
+    records = measure(
+        method,
+        config.method,
+        split,
+        {"same": {name: name for name in split.names}, "cross": read_pairs(results.data)},
+        config.data.warp,
+        config.seed,
+        config.oracle,
+        config.evaluate.resamples,
+        config.weights,
+        device,
+        f"oracle {row}",
+    )
+    records = [{"method": row} | record for record in records]
+    write_text(results.oracle / f"{row}.csv", to_csv(records, list(records[0])))
+
+
 def report(config: Phase, results: Results) -> None:
-    """Table and figures from what the other phases wrote, and the merged config beside them."""
+    """What people read, from what the other phases wrote, and the merged config beside it."""
+    from ssimbad.evaluation.compare import comparisons, read_runs, table
     from ssimbad.report.run import report as compose
 
-    compose(config.rows, results)
+    found = read_runs(
+        {(row_of(run), _seed(config, run)): results.metrics(run) for run in runs(config)}
+    )
+    resamples = config.evaluate.resamples
+    compose(
+        config.rows,
+        config.data.warp,
+        config.seed,
+        found,
+        table(found, resamples, config.seed),
+        comparisons(found, resamples, config.seed),
+        results,
+    )
     write_text(
         results.root / "config.yaml",
         yaml.safe_dump(config.values, sort_keys=False, allow_unicode=True),
     )
+
+
+def _seed(config: Phase, run: str) -> int:
+    seed = run.partition("@")[2]
+    return int(seed) if seed else config.seeds[0]

@@ -29,9 +29,7 @@ def torch_generator(seed: int, *address: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(_digest(seed, address) % 2**63)
 
 
-def image_noise(seed: int, names: list[str], size: int) -> Tensor:
+def image_noise(seed: int, names: list[str], size: int, draw: int = 0) -> Tensor:
     """Standard normal noise of shape (len(names), 3, size, size), each image's own by its name."""
-    shape = (3, size, size)
-    return torch.stack(
-        [torch.randn(shape, generator=torch_generator(seed, "noise", name)) for name in names]
-    )
+    generators = [torch_generator(seed, "noise", name, draw) for name in names]
+    return torch.stack([torch.randn((3, size, size), generator=g) for g in generators])

@@ -13,11 +13,11 @@ from ssimbad.data.prepare import read_pairs
 from ssimbad.data.store import Split
 from ssimbad.errors import UserError
 from ssimbad.evaluation.metrics import frechet_distance, psnr
-from ssimbad.evaluation.networks import Inception
 from ssimbad.evaluation.run import evaluate, read_results
 from ssimbad.evaluation.settings import EvaluateConfig
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.layout import Results
+from ssimbad.pretrained.networks import Inception
 from tests.conftest import phase_of, tiny_values
 
 NAMES = ["a", "b", "c"]

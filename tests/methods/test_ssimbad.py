@@ -8,12 +8,13 @@ from ssimbad.diffusion.preconditioning import edm_weight
 from ssimbad.diffusion.samplers import euler
 from ssimbad.methods import methods, rows
 from ssimbad.methods.base import Batch
-from ssimbad.methods.ssimbad import RefinementConfig, SamplingConfig, SSIMBaD, SSIMBaDConfig
+from ssimbad.methods.denoising import RefinementConfig, SamplingConfig
+from ssimbad.methods.ssimbad import SSIMBaD, SSIMBaDConfig
 from ssimbad.networks.unet import UNetConfig
 from ssimbad.noise.transforms import RATIONAL, Phi
-from ssimbad.rng import image_noise, torch_generator
+from ssimbad.rng import torch_generator
 from ssimbad.similarity import ssim
-from tests.conftest import tiny_values
+from tests.conftest import batch_of, noise_of, tiny_values
 
 PHI = Phi(RATIONAL, 0.1, 0.002, 80.0)
 UNET = UNetConfig(width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4)
@@ -31,14 +32,6 @@ def make(**changes) -> SSIMBaD:
     return SSIMBaD(SSIMBaDConfig(**(section | changes)), UNET, PHI)
 
 
-def batch_of(count: int) -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    sketch, reference, target = (
-        torch.rand(count, channels, 16, 16, generator=generator) * 2 - 1 for channels in (1, 3, 3)
-    )
-    return Batch([f"image {i}" for i in range(count)], sketch, reference, target)
-
-
 @pytest.fixture(scope="module")
 def batch() -> Batch:
     return batch_of(5)
@@ -49,12 +42,12 @@ def batch() -> Batch:
 def test_an_image_depends_on_neither_its_batch_nor_its_place(batch: Batch, sampler: str) -> None:
     method = make().eval()
     sampling = SamplingConfig(sampler=sampler, steps=3, last_call=False, guidance=1.5)
-    noise = image_noise(42, batch.names, 16)
+    noise = noise_of(batch.names)
     together = method.colorize(batch.sketch, batch.reference, noise, sampling)
     assert together.abs().max() <= 1
     for i in (4, 0, 2):
-        own = image_noise(42, [batch.names[i]], 16)
-        assert torch.equal(own[0], noise[i])
+        own = noise_of([batch.names[i]])
+        assert torch.equal(own(0)[0], noise(0)[i])
         alone = method.colorize(batch.sketch[[i]], batch.reference[[i]], own, sampling)
         assert (alone[0] - together[i]).abs().max() < 1 / 255
 
@@ -62,7 +55,7 @@ def test_an_image_depends_on_neither_its_batch_nor_its_place(batch: Batch, sampl
 @torch.no_grad()
 def test_the_last_call_changes_next_to_nothing(batch: Batch) -> None:
     method = make().eval()
-    noise = image_noise(42, batch.names, 16)
+    noise = noise_of(batch.names)
     with_it, without = (
         method.colorize(
             batch.sketch,
@@ -79,7 +72,7 @@ def test_the_last_call_changes_next_to_nothing(batch: Batch) -> None:
 @torch.no_grad()
 def test_guidance_extrapolates_from_no_condition(batch: Batch) -> None:
     method = make().eval()
-    noise = image_noise(42, batch.names, 16)
+    noise = noise_of(batch.names)
     one_step = {"sampler": "euler", "steps": 1, "last_call": True}
 
     def colorize(guidance: float, sketch: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
@@ -87,6 +80,12 @@ def test_guidance_extrapolates_from_no_condition(batch: Batch) -> None:
         return method.colorize(sketch, reference, noise, sampling)
 
     plain = colorize(1.0, batch.sketch, batch.reference)
+    sigmas = PHI.sampling_sigmas(1).float()
+    condition = torch.cat([batch.sketch, batch.reference], 1)
+    unguided = euler(
+        lambda x, s: method.denoise(x, s, condition), sigmas[0] * noise(0), sigmas
+    ).clamp(-1, 1)
+    assert torch.equal(plain, unguided)
     free = colorize(1.0, torch.zeros_like(batch.sketch), torch.zeros_like(batch.reference))
     torch.testing.assert_close(colorize(0.0, batch.sketch, batch.reference), free)
     mixed = colorize(0.5, batch.sketch, batch.reference)
@@ -167,7 +166,12 @@ def test_rollout_keeps_the_gradient_beyond_the_image_range(batch: Batch) -> None
 
 def test_every_row_belongs_to_a_method_and_every_method_to_the_config() -> None:
     assert rows() == {
+        "animediffusion": ("animediffusion", "train"),
+        "animediffusion_finetuned": ("animediffusion", "refine"),
+        "edm": ("edm", "train"),
+        "edm_refined": ("edm", "refine"),
         "reference": ("reference", "none"),
+        "scft": ("scft", "train"),
         "ssimbad": ("ssimbad", "train"),
         "ssimbad_refined": ("ssimbad", "refine"),
     }
@@ -177,5 +181,6 @@ def test_every_row_belongs_to_a_method_and_every_method_to_the_config() -> None:
 
 
 def test_reference_hands_the_reference_back(batch: Batch) -> None:
-    copied = methods()["reference"]().colorize(batch.sketch, batch.reference, batch.target, None)
+    noise = noise_of(batch.names)
+    copied = methods()["reference"]().colorize(batch.sketch, batch.reference, noise, None)
     assert torch.equal(copied, batch.reference)

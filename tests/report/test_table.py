@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from ssimbad.errors import UserError
+from ssimbad.evaluation.claims import METRICS
+from ssimbad.evaluation.compare import comparisons, read_runs, table
 from ssimbad.inference import SETTINGS
 from ssimbad.layout import Results
-from ssimbad.report.table import measurements, write_tables
+from ssimbad.report.findings import verdict, write_findings
+from ssimbad.report.table import write_tables
 
 ROWS = ["reference", "ssimbad_refined"]
 
@@ -29,16 +32,32 @@ def results(tmp_path: Path) -> Results:
                 )
             }
             fid = None if row == "reference" else 44.5
-            metrics["fid"] = {"value": fid, "ci_low": None, "ci_high": None}
+            for metric in ("fid", "kid"):
+                metrics[metric] = {"value": fid, "ci_low": None, "ci_high": None}
             folder = results.metrics(row)
             folder.mkdir(parents=True, exist_ok=True)
-            entry = {"n": 12, "size": 64, "ms_ssim_scales": 3, "metrics": metrics}
+            entry = {
+                "n": 12,
+                "size": 64,
+                "ms_ssim_scales": 3,
+                "metrics": metrics,
+                "per_image": {
+                    f"image {i}": {m: metrics[m]["value"] + i / 12 for m in METRICS}
+                    for i in range(12)
+                },
+                "provenance": {"infer": {"parameters": 1234, "network_calls": 2.0}},
+            }
             (folder / f"{setting}.json").write_text(json.dumps(entry))
     return results
 
 
+def runs_of(results: Results) -> dict:
+    return read_runs({(row, 42): results.metrics(row) for row in ROWS})
+
+
 def test_tables_say_what_was_measured(results: Results) -> None:
-    write_tables(measurements(ROWS, results), "by <somebody> & co", results)
+    found = runs_of(results)
+    write_tables(table(found, 200, 0), found, "by <somebody> & co", results)
     with (results.root / "table.csv").open() as stream:
         lines = list(csv.DictReader(stream))
     assert list(lines[0]) == [
@@ -50,8 +69,10 @@ def test_tables_say_what_was_measured(results: Results) -> None:
         "ci_high",
         "n",
         "paper",
+        "seed",
+        "spread",
     ]
-    assert len(lines) == 2 * 2 * 5
+    assert len(lines) == 2 * 2 * 6
     found = {(x["method"], x["setting"], x["metric"]): x for x in lines}
     number = found["ssimbad_refined", "cross", "psnr"]
     assert [float(number[k]) for k in ("value", "ci_low", "ci_high", "n", "paper")] == [
@@ -78,4 +99,36 @@ def test_tables_say_what_was_measured(results: Results) -> None:
 def test_a_missing_measurement_is_named(results: Results) -> None:
     (results.metrics("reference") / "cross.json").unlink()
     with pytest.raises(UserError, match=r"reference/cross\.json: no such file"):
-        measurements(ROWS, results)
+        runs_of(results)
+
+
+def test_differences_are_paired_over_images(results: Results) -> None:
+    lines = comparisons(runs_of(results), 200, 0)
+    found = {(d["method"], d["baseline"], d["setting"], d["metric"]): d for d in lines}
+    # The rows differ by nothing on every image, whatever the images' own spread.
+    number = found["reference", "ssimbad_refined", "same", "psnr"]
+    assert (number["difference"], number["ci_low"], number["ci_high"]) == (0, 0, 0)
+    number = found["reference", "reference", "same - cross", "lpips"]
+    assert number["ci_low"] == pytest.approx(-1)
+    assert number["ci_high"] == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high", "expected"),
+    [
+        ("psnr", 0.1, 0.3, "supported"),
+        ("psnr", -0.3, -0.1, "contradicted"),
+        ("psnr", -0.1, 0.1, "undecided"),
+        ("lpips", -0.3, -0.1, "supported"),
+        ("palette", 0.1, 0.3, "contradicted"),
+    ],
+)
+def test_verdicts(metric: str, low: float, high: float, expected: str) -> None:
+    assert verdict({"metric": metric, "ci_low": low, "ci_high": high}) == expected
+
+
+def test_findings_say_which_claims_lack_rows(results: Results) -> None:
+    write_findings(ROWS, comparisons(runs_of(results), 200, 0), results)
+    text = (results.root / "findings.md").read_text()
+    assert "## SSIMBaD beats SCFT\n\nNot tested" in text
+    assert "| SSIMBaD, with refinement | same - cross | PSNR (dB) ↑ | -1.00" in text

@@ -24,7 +24,7 @@ from ssimbad.layout import Results
 from ssimbad.methods.base import TrainedMethod
 from ssimbad.training import checkpoint
 from ssimbad.training.loop import fit
-from ssimbad.training.losses import refinement_loss
+from ssimbad.training.losses import refinement_losses
 from ssimbad.training.settings import StageConfig, learning_rate
 from tests.conftest import REPOSITORY, tiny_values
 
@@ -184,7 +184,9 @@ def test_two_trainers_never_share_a_folder(prepared: Results, tmp_path: Path) ->
 def test_refinement_losses_vanish_at_the_truth_and_have_gradients(strategy) -> None:
     generator = torch.Generator().manual_seed(0)
     truth = torch.rand(2, 3, 32, 32, generator=generator) * 2 - 1
-    loss = refinement_loss(strategy, "auto", torch.device("cpu"))
+    weights = dict.fromkeys(("mse", "ssim", "lpips-vgg", "clip"), 0.0) | {strategy: 1.0}
+    ((name, loss),) = refinement_losses(weights, "auto", torch.device("cpu")).items()
+    assert name == strategy
     assert loss(truth, truth).item() == pytest.approx(0, abs=1e-6)
     far = (truth + 0.5 * torch.randn(truth.shape, generator=generator)).requires_grad_()
     value = loss(far, truth)

@@ -20,7 +20,13 @@ from ssimbad.layout import Results
 from ssimbad.training.checkpoint import read_header
 from tests.conftest import REPOSITORY, picture
 
-ROWS = ("reference", "ssimbad", "ssimbad_refined")
+ROWS = (
+    *("reference", "scft", "animediffusion", "animediffusion_finetuned"),
+    *("edm", "edm_refined", "ssimbad", "ssimbad_refined"),
+)
+
+
+EXTRA = ("sweep", "oracle")
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +77,9 @@ def test_table(finished: Results) -> None:
         lines = list(csv.DictReader(stream))
     found = {(x["method"], x["setting"], x["metric"]): x for x in lines}
     assert {key[0] for key in found} == set(ROWS)
-    assert len(found) == 3 * 2 * 5
+    assert len(found) == len(ROWS) * 2 * 6
     for (row, _, metric), line in found.items():
-        if metric == "fid":
+        if metric in ("fid", "kid"):
             assert (line["value"] == "") == (row == "reference")
         else:
             assert float(line["ci_low"]) <= float(line["value"]) <= float(line["ci_high"])
@@ -97,6 +103,8 @@ def test_figures_show_something(finished: Results) -> None:
         "ssim_curves",
         "noisy_images",
         "r2_ranking",
+        "metrics",
+        "quality_against_calls",
         "loss",
         "qualitative_same",
         "qualitative_cross",
@@ -133,6 +141,52 @@ def test_numbers_lead_back_to_what_made_them(finished: Results) -> None:
     )
 
 
+def test_findings_give_a_verdict_on_every_claim(finished: Results) -> None:
+    text = (finished.root / "findings.md").read_text()
+    assert "Not tested" not in text
+    verdicts = re.findall(r"\*\*(\w+)\*\* \|$", text, re.M)
+    assert set(verdicts) <= {"supported", "contradicted", "undecided"}
+    assert len(verdicts) == 8 * 2 * 4 + len(ROWS) * 3
+    with (finished.root / "comparisons.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    with (finished.root / "table.csv").open() as stream:
+        values = {(x["method"], x["setting"], x["metric"]): x for x in csv.DictReader(stream)}
+    for line in lines:
+        settings = line["setting"].split(" - ")
+        own = values[line["method"], settings[0], line["metric"]]
+        other = values[line["baseline"], settings[-1], line["metric"]]
+        difference = float(own["value"]) - float(other["value"])
+        assert float(line["difference"]) == pytest.approx(difference, abs=3e-6)
+        assert float(line["ci_low"]) <= float(line["difference"]) <= float(line["ci_high"])
+
+
+def test_systems_state_what_each_row_took(finished: Results) -> None:
+    with (finished.root / "systems.csv").open() as stream:
+        found = {line.pop("method"): line for line in csv.DictReader(stream)}
+    assert list(found) == list(ROWS)
+    numbers = {row: [float(v) for v in list(line.values())[:4]] for row, line in found.items()}
+    assert numbers["reference"] == [0, 0, 0, 0]
+    assert numbers["ssimbad"][1:] == [8, 32, 2]
+    assert numbers["ssimbad_refined"][1:] == [12, 48, 2]
+    assert numbers["edm_refined"][1:] == [12, 48, 4]  # guided: two calls a step
+    assert numbers["animediffusion"][1:] == [8, 32, 4]
+    assert numbers["scft"][1:] == [4, 16, 1]
+    unets = {numbers[row][0] for row in ROWS if row not in ("reference", "scft")}
+    assert len(unets) == 1
+    assert found["scft"]["loss_network"] in ("vgg16", "vgg19")
+
+
+def test_the_oracle_stays_out_of_the_table(finished: Results) -> None:
+    with (finished.root / "oracle.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    assert {line["guide"] for line in lines} == {"ssim"}
+    assert {(x["method"], x["setting"]) for x in lines} == {
+        ("ssimbad_refined", "same"),
+        ("ssimbad_refined", "cross"),
+    }
+    assert "oracle" not in (finished.root / "table.csv").read_text()
+
+
 def test_a_second_run_has_nothing_to_do(finished: Results) -> None:
     done = snakemake(finished.root)
     assert done.returncode == 0
@@ -142,10 +196,15 @@ def test_a_second_run_has_nothing_to_do(finished: Results) -> None:
 @pytest.mark.parametrize(
     ("overlay", "rerun"),
     [
-        ("ssimbad: {sampling: {steps: 3}}", {"infer", "evaluate", "report"}),
-        ("ssimbad: {refinement: {steps: 3}}", {"refine", "infer", "evaluate", "report"}),
-        ("evaluate: {resamples: 300}", {"evaluate", "report"}),
-        ("phi: {choice: atan(sigma)}", {"phi", "train", "refine", "infer", "evaluate", "report"}),
+        ("ssimbad: {sampling: {steps: 3}}", {"infer", "evaluate", *EXTRA, "report"}),
+        ("ssimbad: {refinement: {steps: 3}}", {"refine", "infer", "evaluate", *EXTRA, "report"}),
+        ("evaluate: {resamples: 300}", {"evaluate", "oracle", "report"}),
+        (
+            "phi: {choice: atan(sigma)}",
+            {"phi", "train", "refine", "infer", "evaluate", *EXTRA, "report"},
+        ),
+        ("scft: {recipe: {lr: 0.5}}", {"train", "infer", "evaluate", "report"}),
+        ("seeds: [42, 7]", {"train", "refine", "infer", "evaluate", "report"}),
         ("rows: [reference]", {"report"}),
     ],
 )
@@ -166,11 +225,31 @@ def test_a_touched_module_reruns_nothing_an_edited_one_its_phases(
     os.utime(module, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def test_the_same_seed_gives_the_same_table(finished: Results, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_numbers_and_further_seeds_their_mean(
+    finished: Results, tmp_path: Path
+) -> None:
     again = tmp_path / "results"
-    done = snakemake(again)
+    overlay = "rows: [reference, ssimbad]\nseeds: [42, 7]\nsweep: {rows: []}\noracle: {rows: []}\n"
+    done = snakemake(again, overlay=overlay)
     assert done.returncode == 0, done.stderr
-    assert (again / "table.csv").read_bytes() == (finished.root / "table.csv").read_bytes()
+
+    def lines(root: Path) -> dict[tuple[str, ...], dict[str, str]]:
+        with (root / "table.csv").open() as stream:
+            keys = ("method", "setting", "metric", "seed")
+            return {tuple(line[k] for k in keys): line for line in csv.DictReader(stream)}
+
+    first, found = lines(finished.root), lines(again)
+    assert len(found) == (1 + 3) * 2 * 6
+    for (method, setting, metric, seed), line in found.items():
+        if method == "reference" or seed == "42":
+            expected = first[method, setting, metric, ""]["value"]
+            assert line["value"] == expected
+        elif seed == "":
+            each = [found[method, setting, metric, s] for s in ("42", "7")]
+            values = [float(x["value"]) for x in each]
+            assert values[0] != values[1]
+            assert float(line["value"]) == pytest.approx(np.mean(values), abs=2e-6)
+            assert float(line["spread"]) == pytest.approx(np.std(values, ddof=1), abs=2e-6)
 
 
 def test_a_wrong_config_is_one_line_before_any_work(tmp_path: Path) -> None:
@@ -189,6 +268,7 @@ def test_the_users_own_images_go_through_the_same_workflow(tmp_path: Path) -> No
         picture(i, 40 + i, 60).save(images / f"pïcture {i}.png")
     overlay = (
         f"data: {{source: folder, folder: {{path: '{images}'}}}}\nrows: [reference, ssimbad]\n"
+        "sweep: {rows: []}\noracle: {rows: []}\n"
     )
     done = snakemake(tmp_path / "results", overlay=overlay)
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,15 @@ rule evaluate:
     input:
         DATA,
         expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS),
-        code("evaluation", "data/prepare.py", "data/store.py", "rng.py"),
+        code(
+            "evaluation/metrics.py",
+            "evaluation/run.py",
+            "evaluation/statistics.py",
+            "pretrained",
+            "data/prepare.py",
+            "data/store.py",
+            "rng.py",
+        ),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     output:
         expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),
@@ -12,7 +20,7 @@ rule evaluate:
         f"{RESULTS}/benchmarks/evaluate_{{row}}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: 1
     params:
         config=phase("evaluate"),
         results=results_folder,

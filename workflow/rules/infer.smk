@@ -10,7 +10,7 @@ rule infer:
         ),
         checkpoint=lambda wildcards: (
             []
-            if STAGES[wildcards.row] == "none"
+            if stage_of(wildcards.row) == "none"
             else f"{RESULTS}/checkpoints/{wildcards.row}.safetensors"
         ),
     output:
@@ -22,7 +22,7 @@ rule infer:
         f"{RESULTS}/benchmarks/infer_{{row}}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: 1
     params:
         config=phase("infer"),
         results=results_folder,

@@ -2,7 +2,7 @@ rule refine:
     input:
         DATA,
         MODEL_CODE,
-        code("training", "evaluation/networks.py", "evaluation/weights.py"),
+        code("training", "pretrained"),
         checkpoint=lambda wildcards: f"{RESULTS}/checkpoints/{pretrained_row(wildcards.row)}.safetensors",
     output:
         checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",
@@ -13,7 +13,8 @@ rule refine:
     benchmark:
         f"{RESULTS}/benchmarks/refine_{{row}}.tsv"
     wildcard_constraints:
-        row=rows_of("refine"),
+        row=runs_of("refine"),
+    priority: 10
     conda:
         "../../environment.yml"
     threads: workflow.cores

@@ -1,9 +1,12 @@
-TRAINED = [row for row in CONFIG.rows if STAGES[row] != "none"]
+SWEPT = [row for row in CONFIG.sweep.rows if row in CONFIG.rows]
+GUIDED = [row for row in CONFIG.oracle.rows if row in CONFIG.rows]
 FIGURES = [
     "ssim_curves",
     "noisy_images",
     "r2_ranking",
+    "metrics",
     *(["loss"] if TRAINED else []),
+    *(["quality_against_calls"] if SWEPT else []),
     *(f"qualitative_{setting}" for setting in SETTINGS),
 ]
 
@@ -13,18 +16,33 @@ rule report:
         DATA,
         rules.phi.output,
         expand(f"{RESULTS}/history/{{row}}.csv", row=TRAINED),
-        expand(
-            f"{RESULTS}/images/{{row}}/{{setting}}", row=CONFIG.rows, setting=SETTINGS
-        ),
+        expand(f"{RESULTS}/images/{{row}}/{{setting}}", row=RUNS, setting=SETTINGS),
         expand(
             f"{RESULTS}/metrics/{{row}}/{{setting}}.json",
-            row=CONFIG.rows,
+            row=RUNS,
             setting=SETTINGS,
         ),
-        code("report", "inference.py", "data/prepare.py", "data/store.py"),
+        expand(f"{RESULTS}/sweep/{{row}}.csv", row=SWEPT),
+        expand(f"{RESULTS}/oracle/{{row}}.csv", row=GUIDED),
+        code(
+            "report",
+            "evaluation/claims.py",
+            "evaluation/compare.py",
+            "evaluation/statistics.py",
+            "inference.py",
+            "data/prepare.py",
+            "data/store.py",
+            "data/warp.py",
+        ),
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),
+        [f"{RESULTS}/oracle.csv"] if GUIDED else [],
+        directory(f"{RESULTS}/gallery"),
+        index=f"{RESULTS}/index.html",
+        findings=f"{RESULTS}/findings.md",
+        comparisons=f"{RESULTS}/comparisons.csv",
+        systems=f"{RESULTS}/systems.csv",
         times=f"{RESULTS}/times.csv",
         config=f"{RESULTS}/config.yaml",
     log:

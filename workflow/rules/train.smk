@@ -2,7 +2,7 @@ rule train:
     input:
         DATA,
         MODEL_CODE,
-        code("training"),
+        code("training", "pretrained"),
         phi=f"{RESULTS}/phi/phi.json",
     output:
         checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",
@@ -13,7 +13,8 @@ rule train:
     benchmark:
         f"{RESULTS}/benchmarks/train_{{row}}.tsv"
     wildcard_constraints:
-        row=rows_of("train"),
+        row=runs_of("train"),
+    priority: 10
     conda:
         "../../environment.yml"
     threads: workflow.cores

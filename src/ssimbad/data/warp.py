@@ -142,7 +142,11 @@ def warp(images: Tensor, config: WarpConfig, seed: int, addresses: list[tuple[st
     Returns:
         (B, C, S, S) in [0, 1].
     """
-    mapped = backward_map(*draw_controls(config, seed, addresses), images.shape[-1])
+    return remap(images, backward_map(*draw_controls(config, seed, addresses), images.shape[-1]))
+
+
+def remap(images: Tensor, mapped: Tensor) -> Tensor:
+    """Read images (B, C, S, S) in [0, 1] at (B, S, S, 2) points: bicubic, black outside the frame."""
     grid = (mapped * 2 - 1).to(images)
     warped = F.grid_sample(images, grid, mode="bicubic", padding_mode="zeros", align_corners=True)
     return warped.clamp_(0, 1)

@@ -106,3 +106,23 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
     cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     distance = ((mean_x - mean_y) ** 2).sum() + (a**2).sum() + (b**2).sum() - 2 * cross
     return float(max(distance, 0.0))
+
+
+def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """Kernel Inception distance: the unbiased MMD² of two feature sets (Bińkowski et al. 2018).
+
+    Kernel (x·y/D + 1)³, over all pairs; unlike FID its expectation does not depend on the number of
+    images, and it may be negative.
+
+    Args:
+        x, y: (N, D) and (M, D) features, N, M ≥ 2.
+    """
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return (a.astype(np.float64) @ b.T.astype(np.float64) / a.shape[1] + 1) ** 3
+
+    def within(a: np.ndarray) -> float:
+        values = kernel(a, a)
+        return (values.sum() - np.trace(values)) / (len(a) * (len(a) - 1))
+
+    return float(within(x) + within(y) - 2 * kernel(x, y).mean())

@@ -18,16 +18,17 @@ from ssimbad.data.store import Split
 from ssimbad.errors import UserError
 from ssimbad.evaluation.metrics import (
     frechet_distance,
+    kernel_distance,
     ms_ssim,
     ms_ssim_scales,
     palette_distance,
     psnr,
 )
-from ssimbad.evaluation.networks import Inception, lpips_network
 from ssimbad.evaluation.settings import EvaluateConfig
 from ssimbad.evaluation.statistics import bootstrap_interval
-from ssimbad.evaluation.weights import fetch
 from ssimbad.files import sha256_file, whole_file, write_json
+from ssimbad.pretrained.networks import Inception, lpips_network
+from ssimbad.pretrained.weights import fetch
 from ssimbad.provenance import code_version, machine, packages
 
 PER_IMAGE = ("psnr", "ms_ssim", "lpips", "palette")
@@ -156,12 +157,12 @@ def evaluate(
         for metric, values in per_image.items():
             low, high = bootstrap_interval(values, config.resamples, seed)
             metrics[metric] = {"value": float(values.mean()), "ci_low": low, "ci_high": high}
-        fid = None
+        fid = kid = None
         if with_fid:
-            fid = frechet_distance(
-                features.of(pixels, f"{row} {setting}"), features.of(truth, "the truth")
-            )
+            own, real = features.of(pixels, f"{row} {setting}"), features.of(truth, "the truth")
+            fid, kid = frechet_distance(own, real), kernel_distance(own, real)
         metrics["fid"] = {"value": fid, "ci_low": None, "ci_high": None}
+        metrics["kid"] = {"value": kid, "ci_low": None, "ci_high": None}
         write_json(
             output / f"{setting}.json",
             {

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
 
+from pydantic import Field, field_validator
+
+from ssimbad.methods import rows
 from ssimbad.section import Section
+
+
+def _known(value: list[str]) -> list[str]:
+    for row in value:
+        if row not in rows():
+            raise ValueError(f"no row {row!r}: rows are {', '.join(rows())}")
+    return value
 
 
 class EvaluateConfig(Section):
@@ -12,3 +22,33 @@ class EvaluateConfig(Section):
 
     batch: int = Field(ge=1, description="images at once")
     resamples: int = Field(ge=100, description="bootstrap resamples for the intervals")
+
+
+class SweepConfig(Section):
+    """Quality against network calls."""
+
+    rows: list[str] = Field(description="rows it is taken of, where the table has them")
+    steps: list[int] = Field(min_length=1, description="numbers of sampling steps tried")
+    images: int = Field(ge=1, description="test images used, the first ones")
+
+    _rows = field_validator("rows")(_known)
+
+    @field_validator("steps")
+    @classmethod
+    def _positive(cls, value: list[int]) -> list[int]:
+        if bad := [steps for steps in value if not 1 <= steps <= 1000]:
+            raise ValueError(f"{bad[0]} is not from 1 to 1000")
+        return value
+
+
+class OracleConfig(Section):
+    """Oracle guidance by the ground truth, kept out of the table."""
+
+    rows: list[str] = Field(
+        description="rows of denoisers (edm, ssimbad) it is applied to, where the table has them"
+    )
+    guide: Literal["ssim", "lpips"] = Field(description="distance to the truth that steers")
+    scale: float = Field(ge=0, description="step along its gradient (published: 500, ssim)")
+    images: int = Field(ge=1, description="test images used, the first ones")
+
+    _rows = field_validator("rows")(_known)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from ssimbad.noise.transforms import Phi
 from ssimbad.section import Section
 
 Stage = Literal["none", "train", "refine"]
+
+Noise = Callable[[int], Tensor]
+"""A batch's randomness: the k-th draw of standard normal noise (B, 3, S, S), each image's own."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,23 @@ class Batch:
         sketch: (B, 1, S, S).
         reference: (B, 3, S, S), warped.
         target: (B, 3, S, S), the sketch's ground truth.
+        warp: (B, S, S, 2), where in the target, (x, y) in [0, 1] within the frame, each pixel of the
+            reference was read.
     """
 
     names: list[str]
     sketch: Tensor
     reference: Tensor
     target: Tensor
+    warp: Tensor
+
+    def condition(self, dropout: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
+        """Sketch and reference (B, 4, S, S), both zero in a random share ``dropout`` of images."""
+        both = torch.cat([self.sketch, self.reference], 1)
+        if not dropout:
+            return both
+        kept = torch.rand(len(both), generator=generator) >= dropout
+        return both * kept.to(both)[:, None, None, None]
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on ``device``."""
@@ -39,6 +54,7 @@ class Batch:
             self.sketch.to(device),
             self.reference.to(device),
             self.target.to(device),
+            self.warp.to(device),
         )
 
 
@@ -46,29 +62,39 @@ class Method(nn.Module, ABC):
     """A colorization method.
 
     Class attributes:
-        section: the schema of its config section, without the two parts below, or None where it
-            has none; the section's key is the name of the method's module.
+        section: the schema of its config section, without the parts below, or None where it has
+            none; the section's key is the name of the method's module.
+        recipe: the schema of the section's part ``recipe``, which replaces the config's common
+            section ``train`` for a method that needs its own recipe.
         refinement: the schema of the section's part ``refinement``, which only that stage reads.
         sampling: the schema of the section's part ``sampling``, which only inference reads.
         rows: the table rows it makes, each with the stage whose checkpoint it uses ("none": no
             checkpoint).
+        stride: images must be a multiple of this many pixels a side.
     """
 
     section: ClassVar[type[Section] | None] = None
+    recipe: ClassVar[type[Section] | None] = None
     refinement: ClassVar[type[Section] | None] = None
     sampling: ClassVar[type[Section] | None] = None
     rows: ClassVar[dict[str, Stage]]
+    stride: ClassVar[int] = 1
+
+    @property
+    def backbone(self) -> nn.Module | None:
+        """The network that colorizes, whose calls and parameters the table states; None if none does."""
+        return None
 
     @abstractmethod
     def colorize(
-        self, sketch: Tensor, reference: Tensor, noise: Tensor, sampling: Section | None
+        self, sketch: Tensor, reference: Tensor, noise: Noise, sampling: Section | None
     ) -> Tensor:
         """Colorize sketches by references.
 
         Args:
             sketch: (B, 1, S, S) in [-1, 1].
             reference: (B, 3, S, S) in [-1, 1].
-            noise: (B, 3, S, S) standard normal, the only randomness there is.
+            noise: the only randomness there is.
             sampling: the part ``sampling`` of the method's config section.
 
         Returns:
@@ -77,14 +103,48 @@ class Method(nn.Module, ABC):
 
 
 class TrainedMethod(Method):
-    """A method with networks to train, built from its config section, the shared U-Net size and φ."""
+    """A method with networks to train."""
 
     def __init__(self, section: Section, unet: UNetConfig, phi: Phi) -> None:
+        """Networks with fresh weights.
+
+        Args:
+            section: the method's config section.
+            unet: the size of the U-Net that the diffusion methods share.
+            phi: φ* of the data, which also holds the range of σ.
+        """
         super().__init__()
 
     @abstractmethod
     def training_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Named scalar losses of a batch, already weighted; training minimises their sum."""
+
+    def validation_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named scalar losses whose sum chooses among checkpoints: the training losses."""
+        return self.training_losses(batch, generator)
+
+    def optimizer_groups(self, lr: float) -> list[dict[str, Any]]:
+        """AdamW's parameter groups; each is clipped by itself. One group with all parameters.
+
+        Args:
+            lr: the configured peak learning rate, which a group may scale.
+        """
+        return [{"params": list(self.parameters())}]
+
+    def load_loss_networks(self, weights: str, device: torch.device) -> dict[str, str]:
+        """Fetch the frozen networks that the training losses need; none.
+
+        Args:
+            weights: where their weights may come from.
+            device: where they go.
+
+        Returns:
+            What to record of them.
+
+        Raises:
+            UserError: weights cannot be had.
+        """
+        return {}
 
 
 class RefinedMethod(TrainedMethod):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ssimbad.methods.base import Method, Stage
+from ssimbad.methods.base import Method, Noise, Stage
 from ssimbad.section import Section
 
 
@@ -16,7 +16,7 @@ class Reference(Method):
     rows: ClassVar[dict[str, Stage]] = {"reference": "none"}
 
     def colorize(
-        self, sketch: Tensor, reference: Tensor, noise: Tensor, sampling: Section | None
+        self, sketch: Tensor, reference: Tensor, noise: Noise, sampling: Section | None
     ) -> Tensor:
         """The reference."""
         return reference

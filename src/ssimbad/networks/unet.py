@@ -70,10 +70,11 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
         """(B, inputs, H, W), (B, embedding) → (B, outputs, H, W)."""
         h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.time(F.silu(embedding))[:, :, None, None]
+        if embedding is not None:
+            h = h + self.time(F.silu(embedding))[:, :, None, None]
         h = self.conv2(F.silu(self.norm2(h)))
         return h + self.shortcut(x)
 
@@ -104,7 +105,7 @@ class _Stage(nn.Module):
         self.block = block
         self.attention = attention
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
         x = self.block(x, embedding)
         return x if self.attention is None else self.attention(x)
 
@@ -155,9 +156,12 @@ class UNet(nn.Module):
             nn.GroupNorm(config.groups, channels), nn.SiLU(), nn.Conv2d(channels, outputs, 1)
         )
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """(B, inputs, S, S), S a multiple of 2^(levels − 1), and times (B,) → (B, outputs, S, S)."""
-        embedding = self.time(sinusoidal_embedding(t))
+    def forward(self, x: Tensor, t: Tensor | None) -> Tensor:
+        """(B, inputs, S, S), S a multiple of 2^(levels − 1), and times (B,) → (B, outputs, S, S).
+
+        Without times no block is told any.
+        """
+        embedding = None if t is None else self.time(sinusoidal_embedding(t))
         h = self.input(x)
         skips = []
         for level, stages in enumerate(self.encoder):

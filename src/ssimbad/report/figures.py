@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -23,7 +24,7 @@ from ssimbad.files import read_text, whole_file
 from ssimbad.layout import Results
 from ssimbad.methods import rows as known_rows
 from ssimbad.noise.transforms import RATIONAL
-from ssimbad.report.paper import LABELS
+from ssimbad.report.table import FORMATS, label
 
 _SHOWN = 8
 
@@ -51,12 +52,12 @@ def _grid(
     figure, axes = plt.subplots(
         len(lines), count, figsize=(count + labels, len(lines)), squeeze=False
     )
-    for line, (label, images) in zip(axes, lines, strict=True):
+    for line, (name, images) in zip(axes, lines, strict=True):
         for axis, image in zip(line, images, strict=True):
             axis.imshow(image, cmap="gray" if image.ndim == 2 else None, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             sns.despine(ax=axis, left=True, bottom=True)
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     for axis, title in zip(axes[0], columns or [], strict=False):
         axis.set_title(title, fontsize=7)
     figure.subplots_adjust(
@@ -115,15 +116,76 @@ def loss_curves(rows: list[str], results: Results) -> None:
     trained = [row for row in rows if known_rows()[row][1] != "none"]
     if not trained:
         return
-    figure, axes = plt.subplots(1, len(trained), figsize=(4.4 * len(trained), 3.2), squeeze=False)
-    for axis, row in zip(axes[0], trained, strict=True):
+    columns = min(4, len(trained))
+    lines = -(-len(trained) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3 * lines), squeeze=False)
+    for axis in axes.flat[len(trained) :]:
+        axis.set_axis_off()
+    for axis, row in zip(axes.flat, trained, strict=False):
         history = _table(results.history(row))
         for column in history.columns.drop(["step", "lr"]):
             axis.plot(history["step"], history[column], marker=".", label=column.replace("_", ": "))
-        axis.set(title=LABELS.get(row, row), xlabel="optimizer step", ylabel="loss", yscale="log")
+        axis.set(title=label(row), xlabel="optimizer step", ylabel="loss", yscale="log")
         axis.legend(fontsize=7)
     figure.tight_layout()
     _save(figure, results.figures / "loss.png")
+
+
+def metric_bars(records: list[dict[str, Any]], results: Results) -> None:
+    """Every metric of every row, with its interval."""
+    frame = pd.DataFrame([r for r in records if r["seed"] is None])
+    methods = list(dict.fromkeys(frame["method"]))
+    colours = dict(zip(("same", "cross"), sns.color_palette(), strict=False))
+    figure, axes = plt.subplots(2, 3, figsize=(11, 0.5 * len(methods) + 1.8), sharey=True)
+    for axis, (metric, (title, _)) in zip(axes.flat, FORMATS.items(), strict=True):
+        for k, setting in enumerate(("same", "cross")):
+            part = frame[(frame["metric"] == metric) & (frame["setting"] == setting)]
+            values = (
+                part.set_index("method")
+                .reindex(methods)
+                .astype({"value": float, "ci_low": float, "ci_high": float})
+            )
+            at = np.arange(len(methods)) + 0.4 * (k - 0.5)
+            axis.barh(at, values["value"].fillna(0), 0.38, color=colours[setting], label=setting)
+            known = values["ci_low"].notna().to_numpy()
+            low = (values["value"] - values["ci_low"]).to_numpy()
+            high = (values["ci_high"] - values["value"]).to_numpy()
+            axis.errorbar(
+                values["value"].to_numpy()[known],
+                at[known],
+                xerr=[low[known], high[known]],
+                fmt="none",
+                ecolor="0.2",
+                elinewidth=1,
+            )
+        axis.set_title(title)
+        axis.set_yticks(range(len(methods)), [label(m) for m in methods])
+    axes[0, 0].invert_yaxis()
+    axes[0, 0].legend(fontsize=7)
+    figure.tight_layout()
+    _save(figure, results.figures / "metrics.png")
+
+
+def quality_against_calls(results: Results) -> None:
+    """Same-reference PSNR and LPIPS against network calls per image, for every sampler tried."""
+    sweeps = pd.concat(
+        [_table(path).assign(row=path.stem) for path in sorted(results.sweep.glob("*.csv"))]
+    )
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
+    for axis, metric in zip(axes, ("psnr", "lpips"), strict=True):
+        for (row, sampler), part in sweeps.groupby(["row", "sampler"], sort=False):
+            part = part.sort_values("network_calls")
+            axis.plot(
+                part["network_calls"],
+                part[metric],
+                marker="o",
+                ms=3,
+                label=f"{label(row)}: {sampler}",
+            )
+        axis.set(xlabel="network calls per image", ylabel=FORMATS[metric][0], xscale="log")
+    axes[1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.tight_layout()
+    _save(figure, results.figures / "quality_against_calls.png")
 
 
 def _read(path: Path) -> np.ndarray:
@@ -149,7 +211,7 @@ def qualitative(rows: list[str], setting: str, results: Results, attribution: st
             "reference",
             references or [split.images[split.index[partner]] for partner in partners],
         ),
-        *((LABELS.get(row, row).replace(", ", ",\n"), images) for row, images in outputs.items()),
+        *((label(row).replace(", ", ",\n"), images) for row, images in outputs.items()),
         ("truth", list(split.images[indices])),
     ]
     _save(_grid(lines), results.figures / f"qualitative_{setting}.png", attribution)

@@ -1,4 +1,4 @@
-"""The table: one long CSV, and one page of it in Markdown, LaTeX and HTML."""
+"""The table: one long CSV, and one page of it in Markdown, LaTeX and HTML; what the rows cost."""
 
 from __future__ import annotations
 
@@ -7,68 +7,98 @@ from typing import Any
 
 import pandas as pd
 
-from ssimbad.files import read_json, write_text
-from ssimbad.inference import SETTINGS
+from ssimbad.evaluation.compare import Run, to_csv
+from ssimbad.files import write_text
 from ssimbad.layout import Results
 from ssimbad.report.paper import LABELS, PAPER
 
-_FORMATS = {
+FORMATS = {
     "psnr": ("PSNR (dB) ↑", ".2f"),
     "ms_ssim": ("MS-SSIM ↑", ".4f"),
     "lpips": ("LPIPS ↓", ".4f"),
     "fid": ("FID ↓", ".2f"),
+    "kid": ("KID ↓", ".4f"),
     "palette": ("palette (ΔE) ↓", ".2f"),
 }
+COLUMNS = [
+    *("method", "setting", "metric", "value", "ci_low", "ci_high", "n", "paper", "seed", "spread")
+]
+_IN_THE_PAPER = ("psnr", "ms_ssim", "fid")
 
 
-def measurements(rows: list[str], results: Results) -> dict[tuple[str, str], dict[str, Any]]:
-    """The JSON of every (row, setting)."""
-    return {
-        (row, setting): read_json(results.metrics(row) / f"{setting}.json")
-        for row in rows
-        for setting in SETTINGS
-    }
+def label(row: str) -> str:
+    """A row as people read it."""
+    return LABELS.get(row, row)
 
 
-def long_table(found: dict[tuple[str, str], dict[str, Any]]) -> pd.DataFrame:
-    """``method,setting,metric,value,ci_low,ci_high,n,paper``, a line for each number."""
-    records = [
-        {"method": row, "setting": setting, "metric": metric}
-        | entry["metrics"][metric]
-        | {"n": entry["n"], "paper": PAPER.get((row, setting, metric))}
-        for (row, setting), entry in found.items()
-        for metric in _FORMATS
-    ]
-    columns = ["method", "setting", "metric", "value", "ci_low", "ci_high", "n", "paper"]
-    return pd.DataFrame(records, columns=columns)
-
-
-def _cell(number: dict[str, Any], form: str) -> str:
-    if number["value"] is None:
+def _cell(record: dict[str, Any], form: str) -> str:
+    if record["value"] is None:
         return "none"
-    text = format(number["value"], form)
-    if number["ci_low"] is None:
+    text = format(record["value"], form)
+    if record["spread"] is not None:
+        text += f" ± {record['spread']:{form}}"
+    if record["ci_low"] is None:
         return text
-    return f"{text} [{number['ci_low']:{form}}, {number['ci_high']:{form}}]"
+    return f"{text} [{record['ci_low']:{form}}, {record['ci_high']:{form}}]"
 
 
-def _page(found: dict[tuple[str, str], dict[str, Any]]) -> pd.DataFrame:
-    lines = []
-    for (row, setting), entry in found.items():
-        line = {"method": LABELS.get(row, row), "setting": setting}
-        for metric, (title, form) in _FORMATS.items():
-            line[title] = _cell(entry["metrics"][metric], form)
+def _page(records: list[dict[str, Any]]) -> pd.DataFrame:
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for record in records:
+        if record["seed"] is not None:
+            continue
+        key = record["method"], record["setting"]
+        line = lines.setdefault(key, {"method": label(key[0]), "setting": key[1]})
+        title, form = FORMATS[record["metric"]]
+        line[title] = _cell(record, form)
+    for key, line in lines.items():
         known = [
-            format(value, _FORMATS[metric][1])
-            for metric in ("psnr", "ms_ssim", "fid")
-            if (value := PAPER.get((row, setting, metric))) is not None
+            format(value, FORMATS[metric][1])
+            for metric in _IN_THE_PAPER
+            if (value := PAPER.get((*key, metric))) is not None
         ]
-        lines.append(line | {"paper: PSNR / MS-SSIM / FID": " / ".join(known) or "–"})
-    return pd.DataFrame(lines)
+        line["paper: PSNR / MS-SSIM / FID"] = " / ".join(known) or "–"
+    columns = ["method", "setting", *(title for title, _ in FORMATS.values())]
+    return pd.DataFrame(lines.values(), columns=[*columns, "paper: PSNR / MS-SSIM / FID"])
 
 
-def _notes(found: dict[tuple[str, str], dict[str, Any]], attribution: str) -> list[str]:
-    entry = next(iter(found.values()))
+def systems(found: dict[tuple[str, str], dict[int, Run]]) -> list[dict[str, Any]]:
+    """What each row's network is and what it took to train, from its provenance."""
+    records = []
+    for row, setting in found:
+        if setting != "same":
+            continue
+        infer = next(iter(found[row, setting].values()))["provenance"]["infer"]
+        header = infer.get("header", {})
+        stages = header.get("stages", [])
+        records.append(
+            {
+                "method": row,
+                "parameters": infer["parameters"],
+                "optimizer_steps": sum(stage["steps"] for stage in stages),
+                "images_seen": sum(stage["steps"] * stage["batch"] for stage in stages),
+                "network_calls": infer["network_calls"],
+                "loss_network": header.get("loss_networks", {}).get("network", ""),
+            }
+        )
+    return records
+
+
+def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "method": label(r["method"]),
+            "parameters": f"{r['parameters']:,}",
+            "optimizer steps": f"{r['optimizer_steps']:,}",
+            "images seen": f"{r['images_seen']:,}",
+            "network calls per image": f"{r['network_calls']:g}",
+            "loss network": r["loss_network"] or "–",
+        }
+        for r in records
+    )
+
+
+def _notes(entry: Run, seeds: int, attribution: str) -> list[str]:
     notes = [
         f"{entry['n']} test images at {entry['size']} px; [low, high]: 95 % bootstrap interval of the "
         "mean over images. All metrics but palette compare with the truth of the sketch, in the "
@@ -76,15 +106,17 @@ def _notes(found: dict[tuple[str, str], dict[str, Any]], attribution: str) -> li
         f"MS-SSIM over {entry['ms_ssim_scales']} of 5 scales, weights renormalised. LPIPS: AlexNet. "
         "palette: sliced Wasserstein distance of colours in CIELAB to the unwarped reference.",
         f"FID: pytorch-fid, 2048 features, bilinear resize to 299 px, {entry['n']} images a side "
-        "(biased upwards at so few). A copy of the reference has none: it is made of "
-        "the test images themselves.",
+        "(biased upwards at so few). KID: unbiased, same features, cubic kernel, all pairs. A copy of "
+        "the reference has neither: it is made of the test images themselves.",
         "paper: arXiv 2506.04283, on 579 Danbooru faces at 256 px; not comparable in absolute terms "
         "unless the run is on those.",
     ]
+    if seeds > 1:
+        notes.append(f"Means over {seeds} training seeds, ± their standard deviation.")
     return notes + ([f"Images: {attribution}"] if attribution else [])
 
 
-_STYLE = (
+STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2em;max-width:80em}"
     "table{border-collapse:collapse}td,th{padding:.3em .7em;border-bottom:1px solid #ddd;"
     "text-align:right;font-variant-numeric:tabular-nums}"
@@ -93,35 +125,63 @@ _STYLE = (
 
 
 def write_tables(
-    found: dict[tuple[str, str], dict[str, Any]], attribution: str, results: Results
-) -> None:
-    """Write ``table.{csv,md,tex,html}``."""
-    page, notes = _page(found), _notes(found, attribution)
-    long = long_table(found).to_csv(index=False, lineterminator="\n", float_format="%.6f")
-    write_text(results.root / "table.csv", long)
+    records: list[dict[str, Any]],
+    found: dict[tuple[str, str], dict[int, Run]],
+    attribution: str,
+    results: Results,
+) -> str:
+    """Write ``table.{csv,md,tex,html}`` and ``systems.csv``; return the table as an HTML fragment."""
+    first = next(iter(found.values()))
+    notes = _notes(next(iter(first.values())), len(first), attribution)
+    made = systems(found)
+    page, systems_page = _page(records), _systems_page(made)
+    long = [
+        record | {"paper": PAPER.get((record["method"], record["setting"], record["metric"]))}
+        for record in records
+    ]
+    write_text(results.root / "table.csv", to_csv(long, COLUMNS))
+    write_text(results.root / "systems.csv", to_csv(made, list(made[0])))
     bullets = "\n".join(f"- {note}" for note in notes)
-    write_text(results.root / "table.md", f"{page.to_markdown(index=False)}\n\n{bullets}\n")
-    latex = page.rename(
-        columns=lambda c: c.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$")
+    write_text(
+        results.root / "table.md",
+        f"{page.to_markdown(index=False)}\n\n{systems_page.to_markdown(index=False)}\n\n{bullets}\n",
     )
-    latex.columns = [c.replace("Δ", r"$\Delta$") for c in latex.columns]
     comments = "\n".join(f"% {note}" for note in notes)
-    body = latex.replace({"–": "--"}).to_latex(index=False, column_format="ll" + "r" * 6)
-    write_text(results.root / "table.tex", f"{comments}\n{body}")
+    bodies = "\n".join(_latex(frame) for frame in (page, systems_page))
+    write_text(results.root / "table.tex", f"{comments}\n{bodies}")
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    tables = "".join(frame.to_html(index=False, border=0) for frame in (page, systems_page))
+    fragment = f"{tables}<ul>{items}</ul>"
     write_text(
         results.root / "table.html",
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>ssimbad: table</title>'
-        f"<style>{_STYLE}</style>{page.to_html(index=False, border=0)}<ul>{items}</ul></html>\n",
+        f"<style>{STYLE}</style>{fragment}</html>\n",
     )
+    return fragment
+
+
+def _latex(frame: pd.DataFrame) -> str:
+    symbols = {
+        **{"↑": r"$\uparrow$", "↓": r"$\downarrow$", "Δ": r"$\Delta$", "±": r"$\pm$"},
+        **{"φ": r"$\varphi$", "–": "--", "%": r"\%"},
+    }
+
+    def plain(text: str) -> str:
+        for symbol, command in symbols.items():
+            text = text.replace(symbol, command)
+        return text
+
+    written = frame.rename(columns=plain).map(plain)
+    left = 2 if "setting" in frame.columns else 1
+    columns = "l" * left + "r" * (len(frame.columns) - left)
+    return written.to_latex(index=False, column_format=columns)
 
 
 def write_times(results: Results) -> None:
     """Write ``times.csv``: seconds and peak memory of every job the workflow has run."""
-    paths = sorted(results.benchmarks.glob("*.tsv"))
     records = [
         {"job": path.stem} | pd.read_csv(path, sep="\t").iloc[-1][["s", "max_rss"]].to_dict()
-        for path in paths
+        for path in sorted(results.benchmarks.glob("*.tsv"))
         if path.stem != "report"
     ]
     times = pd.DataFrame(records, columns=["job", "s", "max_rss"])

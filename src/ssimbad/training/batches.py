@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ssimbad.data.store import Split, to_unit
-from ssimbad.data.warp import WarpConfig, warp
+from ssimbad.data.warp import WarpConfig, backward_map, draw_controls, remap
 from ssimbad.methods.base import Batch
 from ssimbad.rng import numpy_generator
 
@@ -24,8 +24,15 @@ def load_batch(
     names = [split.names[i] for i in indices]
     pixels = split.image_pixels(indices)
     addresses = [(name, epoch) for name, (_, epoch) in zip(names, items, strict=True)]
-    reference = warp(pixels.float() / 255, warp_config, seed, addresses) * 2 - 1
-    return Batch(names, to_unit(split.sketch_pixels(indices)), reference, to_unit(pixels))
+    controls = draw_controls(warp_config, seed, addresses)
+    mapped = backward_map(*controls, split.size)
+    return Batch(
+        names,
+        sketch=to_unit(split.sketch_pixels(indices)),
+        reference=remap(pixels.float() / 255, mapped) * 2 - 1,
+        target=to_unit(pixels),
+        warp=mapped.float(),
+    )
 
 
 class TrainingBatches(Dataset):

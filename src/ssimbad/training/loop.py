@@ -38,7 +38,8 @@ from ssimbad.methods.base import Batch, RefinedMethod, TrainedMethod
 from ssimbad.rng import torch_generator
 from ssimbad.section import Section
 from ssimbad.training.batches import EvaluationBatches, TrainingBatches
-from ssimbad.training.losses import refinement_loss
+from ssimbad.training.losses import refinement_losses
+from ssimbad.training.optimizer import build
 from ssimbad.training.settings import RefineConfig, StageConfig, learning_rate
 
 Objective = Callable[[Batch, torch.Generator], dict[str, Tensor]]
@@ -51,6 +52,7 @@ class _Stage(pl.LightningModule):
         self,
         method: TrainedMethod,
         objective: Objective,
+        validation_objective: Objective,
         config: StageConfig,
         stage: str,
         seed: int,
@@ -59,7 +61,8 @@ class _Stage(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.method = method
-        self.objective, self.config, self.stage, self.seed = objective, config, stage, seed
+        self.objective, self.validation_objective = objective, validation_objective
+        self.config, self.stage, self.seed = config, stage, seed
         self.batches, self.validation_batches = train, validation
         self.training_sum: dict[str, float] = {}
         self.validation_sum = 0.0
@@ -91,19 +94,13 @@ class _Stage(pl.LightningModule):
 
     def validation_step(self, batch: Batch, number: int) -> None:
         generator = torch_generator(self.seed, self.stage, "validation", number)
-        total = sum(v.item() for v in self.objective(batch, generator).values())
+        total = sum(v.item() for v in self.validation_objective(batch, generator).values())
         self.validation_sum += total * len(batch.names)
         self.validation_count += len(batch.names)
 
     def configure_optimizers(self) -> Any:
         config = self.config
-        # Under mixed precision a fused optimizer unscales in its own step, too late for clipping.
-        optimizer = torch.optim.AdamW(
-            self.method.parameters(),
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            fused=config.precision == "32-true",
-        )
+        optimizer = build(self.method.optimizer_groups(config.lr), config)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate(config, step) / config.lr
         )
@@ -112,12 +109,18 @@ class _Stage(pl.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        for group in optimizer.param_groups:
+            torch.nn.utils.clip_grad_norm_(group["params"], self.config.clip)
+
 
 class _Average(WeightAveraging):
     """Moving average whose decay warms up as (1 + n)/(10 + n); keeps the validated weights at hand."""
 
     def __init__(self, decay: float) -> None:
         def update(average: Tensor, current: Tensor, count: Tensor) -> Tensor:
+            if not average.is_floating_point():  # a counter among the buffers
+                return current
             n = float(count)
             return torch.lerp(current, average, min(decay, (1 + n) / (10 + n)))
 
@@ -268,21 +271,28 @@ def fit(
 
     Returns:
         The history (a row per checkpoint interval) and a summary: best step, its validation loss,
-        seconds of this process's training and whether it resumed.
+        seconds of this process's training, whether it resumed, and its loss networks.
 
     Raises:
         UserError: the loss is not finite, or another process trains in ``folder``.
     """
     stage = "refine" if isinstance(config, RefineConfig) else "train"
     objective: Objective = method.training_losses
+    validation_objective: Objective = method.validation_losses
+    networks: dict[str, str] = {}
     if isinstance(config, RefineConfig):
         assert isinstance(method, RefinedMethod)
         assert refinement is not None
         rollout, part = method.rollout, refinement
-        distance = refinement_loss(config.strategy, weights, device)
+        distances = refinement_losses(config.strategy, weights, device)
 
         def objective(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-            return {config.strategy: distance(rollout(batch, generator, part), batch.target)}
+            images = rollout(batch, generator, part)
+            return {name: distance(images, batch.target) for name, distance in distances.items()}
+
+        validation_objective = objective
+    else:
+        networks = method.load_loss_networks(weights, device)
 
     text = json.dumps(identity, sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
@@ -293,6 +303,7 @@ def fit(
         module = _Stage(
             method.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
             objective,
+            validation_objective,
             config,
             stage,
             seed,
@@ -309,7 +320,6 @@ def fit(
                 max_epochs=math.ceil(config.steps / config.checkpoint_every),
                 reload_dataloaders_every_n_epochs=1,
                 num_sanity_val_steps=0,
-                gradient_clip_val=config.clip,
                 callbacks=[average, keeper, _Progress(label)],
                 logger=TensorBoardLogger(folder, name="", version="tensorboard"),
                 enable_progress_bar=False,
@@ -325,5 +335,6 @@ def fit(
         "validation": loss,
         "seconds": round(time.monotonic() - start, 1),
         "resumed": state is not None,
+        "loss_networks": networks,
     }
     return pd.DataFrame(keeper.history), summary

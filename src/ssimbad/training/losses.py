@@ -10,27 +10,54 @@ from torch import Tensor
 from ssimbad.similarity import ssim
 from ssimbad.training.settings import Strategy
 
+Distance = Callable[[Tensor, Tensor], Tensor]
 
-def refinement_loss(
-    strategy: Strategy, weights: str, device: torch.device
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """The scalar loss of images (B, 3, S, S) against their truth, both in [-1, 1].
+
+def _mse(images: Tensor, target: Tensor) -> Tensor:
+    return ((images - target) ** 2).mean() / 4
+
+
+def _ssim(images: Tensor, target: Tensor) -> Tensor:
+    return (1 - ssim((images + 1) / 2, (target + 1) / 2)).mean()
+
+
+def _lpips(weights: str, device: torch.device) -> Distance:
+    from ssimbad.pretrained.networks import lpips_network
+
+    network = lpips_network("vgg", weights).to(device)
+    return lambda images, target: network(images, target).mean()
+
+
+def _clip(weights: str, device: torch.device) -> Distance:
+    from ssimbad.training.clip import clip_distance, load_clip
+
+    return clip_distance(load_clip(weights).to(device))
+
+
+def refinement_losses(
+    strategy: dict[Strategy, float], weights: str, device: torch.device
+) -> dict[str, Distance]:
+    """The scalar losses, already weighted, of images (B, 3, S, S) against their truth, in [-1, 1].
 
     Sampled images are not clamped first: a clamp has no gradient where it acts.
 
     Args:
-        strategy: ``mse`` (of images in [0, 1]), ``lpips-vgg`` or ``ssim`` (1 − SSIM).
-        weights: where the LPIPS network's weights may come from.
-        device: where the LPIPS network goes.
+        strategy: weights of ``mse`` (of images in [0, 1]), ``ssim`` (1 − SSIM), ``lpips-vgg`` and
+            ``clip`` (1 − cosine of CLIP's image embeddings); 0 leaves one out.
+        weights: where the networks' weights may come from.
+        device: where networks go.
 
     Raises:
-        UserError: the LPIPS weights cannot be had.
+        UserError: weights, or the extra package that ``clip`` needs, cannot be had.
     """
-    if strategy == "mse":
-        return lambda images, target: ((images - target) ** 2).mean() / 4
-    if strategy == "ssim":
-        return lambda images, target: (1 - ssim((images + 1) / 2, (target + 1) / 2)).mean()
-    from ssimbad.evaluation.networks import lpips_network
+    loaded: dict[Strategy, Callable[[], Distance]] = {
+        "mse": lambda: _mse,
+        "ssim": lambda: _ssim,
+        "lpips-vgg": lambda: _lpips(weights, device),
+        "clip": lambda: _clip(weights, device),
+    }
 
-    network = lpips_network("vgg", weights).to(device)
-    return lambda images, target: network(images, target).mean()
+    def weighted(distance: Distance, weight: float) -> Distance:
+        return lambda images, target: weight * distance(images, target)
+
+    return {name: weighted(loaded[name](), w) for name, w in strategy.items() if w}

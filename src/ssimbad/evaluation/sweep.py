@@ -1,0 +1,74 @@
+"""The sweep phase: one row's quality against network calls per image, for every sampler it has."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import torch
+from tqdm import tqdm
+
+from ssimbad.data.store import Split, to_pixels
+from ssimbad.data.warp import WarpConfig
+from ssimbad.evaluation.metrics import psnr
+from ssimbad.evaluation.settings import SweepConfig
+from ssimbad.inference import counted_calls, own_noise, test_inputs
+from ssimbad.methods.base import Method
+from ssimbad.pretrained.networks import lpips_network
+from ssimbad.section import Section
+
+
+@torch.inference_mode()
+def sweep(
+    method: Method,
+    sampling: Section,
+    split: Split,
+    warp: WarpConfig,
+    seed: int,
+    config: SweepConfig,
+    weights: str,
+    device: torch.device,
+    label: str,
+) -> list[dict[str, Any]]:
+    """Mean PSNR and LPIPS in the same-reference setting: a record for each sampler and step count.
+
+    Args:
+        method: the trained method.
+        sampling: its configured sampling, whose ``steps`` and ``sampler`` are varied.
+        split: the test set.
+        warp, seed: as everywhere in the run.
+        config: what to try.
+        weights: where LPIPS' weights may come from.
+        device: where to run.
+        label: what the progress bar says.
+
+    Raises:
+        UserError: weights cannot be had.
+    """
+    names = split.names[: config.images]
+    method = method.to(device).eval()
+    network = lpips_network("alex", weights).to(device)
+    sketch, reference = (t.to(device) for t in test_inputs(split, warp, seed, names, names))
+    truth = split.image_pixels([split.index[n] for n in names]).float() / 255
+    field = type(sampling).model_fields.get("sampler")
+    samplers = get_args(field.annotation) if field else ("ddim",)
+    noise = own_noise(seed, names, split.size, device)
+    records = []
+    tried = [(sampler, steps) for sampler in samplers for steps in config.steps]
+    for sampler, steps in tqdm(tried, desc=label, unit=" samplings"):
+        changes = {"steps": steps} | ({"sampler": sampler} if field else {})
+        with counted_calls(method) as calls:
+            images = method.colorize(sketch, reference, noise, sampling.model_copy(update=changes))
+        # What a viewer gets: 8 bits a channel.
+        images = to_pixels(images.float()).cpu().float() / 255
+        distance = network(images.to(device), truth.to(device), normalize=True)
+        records.append(
+            {
+                "sampler": sampler,
+                "steps": steps,
+                "network_calls": sum(calls) / len(names),
+                "psnr": psnr(images, truth).mean().item(),
+                "lpips": distance.mean().item(),
+                "n": len(names),
+            }
+        )
+    return records

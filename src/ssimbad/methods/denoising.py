@@ -1,0 +1,156 @@
+"""What the EDM-preconditioned methods share: all but which noise levels they train on and sample at."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ssimbad.diffusion.guidance import guided
+from ssimbad.diffusion.preconditioning import edm_weight, per_image, precondition
+from ssimbad.diffusion.samplers import SAMPLERS
+from ssimbad.methods.base import Batch, Noise, RefinedMethod
+from ssimbad.networks.unet import UNet, UNetConfig
+from ssimbad.noise.transforms import Phi
+from ssimbad.section import Section
+from ssimbad.similarity import ssim
+
+_LAST_CALL = (
+    "also call the network at sigma_min, where it changes next to nothing (published: true)"
+)
+
+
+class SamplingConfig(Section):
+    """How images are sampled."""
+
+    sampler: Literal["euler", "heun", "dpmpp_2m"] = Field(
+        description="heun (published) diverges where few steps start from a high sigma_max"
+    )
+    steps: int = Field(ge=1, le=1000, description="noise levels (published: 500)")
+    last_call: bool = Field(description=_LAST_CALL)
+    guidance: float = Field(
+        ge=0, description="classifier-free guidance scale; 1: plain conditional sampling"
+    )
+
+
+class RefinementConfig(Section):
+    """Trajectory refinement."""
+
+    steps: int = Field(
+        ge=1, le=1000, description="Euler steps unrolled, as sampling.steps (published: 50)"
+    )
+    last_call: bool = Field(description=_LAST_CALL)
+    checkpointing: bool = Field(
+        description="recompute activations in the backward pass: memory of one step, a third more time"
+    )
+
+
+class DenoisingConfig(Section):
+    """A denoiser's training."""
+
+    sigma_data: float = Field(gt=0, description="standard deviation of images in [-1, 1]")
+    weighting: Literal["none", "edm"] = Field(
+        description="loss weight: 1 (published by SSIMBaD) or EDM's 1/c_out²"
+    )
+    structural: float = Field(ge=0, description="weight of the loss term 1 − SSIM(D, x0)")
+    noise_scale: float = Field(
+        gt=0, description="factor on c_noise before the sinusoidal embedding (published: 1)"
+    )
+    conditioning_dropout: float = Field(
+        ge=0, lt=1, description="fraction of training images without condition, for guidance"
+    )
+
+
+class DenoisingMethod(RefinedMethod):
+    """D(x; σ) = c_skip x + c_out F([c_in x, sketch, reference], s·c_noise(σ)).
+
+    Args:
+        section: the method's config section.
+        unet: the U-Net's size.
+        spacing: the transformation in which sampling's noise levels are evenly spaced.
+    """
+
+    refinement: ClassVar[type[Section] | None] = RefinementConfig
+    sampling: ClassVar[type[Section] | None] = SamplingConfig
+
+    def __init__(self, section: DenoisingConfig, unet: UNetConfig, spacing: Phi) -> None:
+        super().__init__(section, unet, spacing)
+        self.config, self.spacing = section, spacing
+        self.network = UNet(unet, inputs=7, outputs=3)
+
+    @property
+    def backbone(self) -> UNet:
+        """The U-Net."""
+        return self.network
+
+    @abstractmethod
+    def noise_code(self, sigma: Tensor) -> Tensor:
+        """c_noise(σ), what the network is told of the noise level."""
+
+    @abstractmethod
+    def draw_sigma(self, count: int, generator: torch.Generator) -> Tensor:
+        """Noise levels (count,) to train on."""
+
+    def denoise(self, x: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
+        """Denoised images.
+
+        Args:
+            x: noisy images (B, 3, S, S).
+            sigma: noise levels (B,), or a scalar for all.
+            condition: sketch and reference (B, 4, S, S); zeros mean none.
+        """
+        sigma = sigma.expand(len(x))
+        code = (self.config.noise_scale * self.noise_code(sigma)).to(x)
+
+        def network(scaled: Tensor) -> Tensor:
+            return self.network(torch.cat([scaled, condition], 1), code)
+
+        return precondition(network, x, sigma.to(x), self.config.sigma_data)
+
+    def training_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Denoising loss, plus the structural term where configured."""
+        target = batch.target
+        sigma = self.draw_sigma(len(target), generator).to(target)
+        noise = torch.randn(target.shape, generator=generator).to(target)
+        condition = batch.condition(self.config.conditioning_dropout, generator)
+        denoised = self.denoise(target + per_image(sigma) * noise, sigma, condition)
+        errors = ((denoised - target) ** 2).mean((1, 2, 3))
+        if self.config.weighting == "edm":
+            errors = errors * edm_weight(sigma, self.config.sigma_data)
+        losses = {"denoising": errors.mean()}
+        if self.config.structural:
+            similarity = ssim((denoised + 1) / 2, (target + 1) / 2)
+            losses["structural"] = self.config.structural * (1 - similarity).mean()
+        return losses
+
+    def rollout(self, batch: Batch, generator: torch.Generator, refinement: Section) -> Tensor:
+        """Euler sampling from fresh noise."""
+        assert isinstance(refinement, RefinementConfig)
+        noise = torch.randn(batch.target.shape, generator=generator).to(batch.target)
+        condition = batch.condition()
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            if refinement.checkpointing:
+                return checkpoint(self.denoise, x, sigma, condition, use_reentrant=False)
+            return self.denoise(x, sigma, condition)
+
+        sigmas = self.spacing.sampling_sigmas(refinement.steps, refinement.last_call).to(noise)
+        return SAMPLERS["euler"](denoise, sigmas[0] * noise, sigmas)
+
+    def colorize(
+        self, sketch: Tensor, reference: Tensor, noise: Noise, sampling: Section | None
+    ) -> Tensor:
+        """Sample from draw 0 of ``noise`` with the configured sampler and guidance."""
+        assert isinstance(sampling, SamplingConfig)
+        condition = torch.cat([sketch, reference], 1)
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            return guided(lambda c: self.denoise(x, sigma, c), condition, sampling.guidance)
+
+        start = noise(0)
+        sigmas = self.spacing.sampling_sigmas(sampling.steps, sampling.last_call).to(start)
+        return SAMPLERS[sampling.sampler](denoise, sigmas[0] * start, sigmas).clamp(-1, 1)

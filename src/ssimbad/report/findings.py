@@ -1,0 +1,59 @@
+"""``findings.md``: which of the paper's claims this run bears out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssimbad.evaluation.claims import CLAIMS, METRICS
+from ssimbad.files import write_text
+from ssimbad.layout import Results
+from ssimbad.report.table import FORMATS, label
+
+
+def verdict(record: dict[str, Any]) -> str:
+    """``supported``, ``contradicted`` or, where the interval holds 0, ``undecided``."""
+    sign = METRICS[record["metric"]]
+    low, high = sorted((sign * record["ci_low"], sign * record["ci_high"]))
+    if low > 0:
+        return "supported"
+    return "contradicted" if high < 0 else "undecided"
+
+
+def _line(record: dict[str, Any], what: str) -> str:
+    title, form = FORMATS[record["metric"]]
+    numbers = (
+        f"{record['difference']:+{form}} [{record['ci_low']:+{form}}, {record['ci_high']:+{form}}]"
+    )
+    return f"| {what} | {record['setting']} | {title} | {numbers} | **{verdict(record)}** |"
+
+
+def write_findings(rows: list[str], differences: list[dict[str, Any]], results: Results) -> None:
+    """Write ``findings.md`` from the paired differences."""
+    found = {(d["method"], d["baseline"], d["setting"], d["metric"]): d for d in differences}
+    lines = [
+        "# What this run says about the paper's claims",
+        "",
+        "Paired differences of per-image means with 95 % bootstrap intervals over test images. "
+        "A claim is supported where the interval lies on its side of 0, contradicted where it lies on "
+        "the other, undecided where it holds 0. In the cross-reference setting PSNR, MS-SSIM and LPIPS "
+        "compare with the sketch's own truth, which the reference does not show; `palette` compares "
+        "with the reference.",
+    ]
+    head = ["", "| rows | setting | metric | difference | verdict |", "|:--|:--|:--|:--|:--|"]
+    for name in dict.fromkeys(claim.name for claim in CLAIMS):
+        claims = [c for c in CLAIMS if c.name == name and c.better in rows and c.worse in rows]
+        lines += ["", f"## {name}"]
+        if not claims:
+            lines += ["", "Not tested: this run lacks the rows."]
+            continue
+        lines += head
+        for claim in claims:
+            what = f"{label(claim.better)} − {label(claim.worse)}"
+            for setting in ("same", "cross"):
+                for metric in METRICS:
+                    lines.append(_line(found[claim.better, claim.worse, setting, metric], what))
+    lines += ["", "## Same-reference above cross-reference", *head]
+    for row in rows:
+        for metric in ("psnr", "ms_ssim", "lpips"):
+            lines.append(_line(found[row, row, "same - cross", metric], label(row)))
+    write_text(results.root / "findings.md", "\n".join(lines) + "\n")

@@ -1,0 +1,83 @@
+"""DDIM against the analytic noise predictor of Gaussian images."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from ssimbad.diffusion.ddpm import add_noise, alpha_bars, ddim, ddim_invert, timesteps
+
+SPREAD = 0.5
+"""Standard deviation of the images."""
+
+
+def analytic(x: torch.Tensor, t: int) -> torch.Tensor:
+    """E[ε | x_t] where images are N(0, SPREAD²)."""
+    kept = alpha_bars()[t].item()
+    return (1 - kept) ** 0.5 * x / (kept * SPREAD**2 + 1 - kept)
+
+
+def images() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return SPREAD * torch.randn(4, 3, 8, 8, generator=generator, dtype=torch.float64)
+
+
+def no_noise(_: int) -> torch.Tensor:
+    raise AssertionError("a deterministic sampler draws no noise")
+
+
+def test_the_process_has_the_published_signal() -> None:
+    kept = alpha_bars()
+    assert kept[901].item() == pytest.approx(0.0169, abs=1e-4)
+    assert kept[999].item() == pytest.approx(0.0066, abs=1e-4)
+    x, noise = images(), torch.ones(4, 3, 8, 8, dtype=torch.float64)
+    t = torch.tensor([0, 10, 500, 999])
+    noisy = add_noise(x, t, noise)
+    for i in range(4):
+        a = kept[t[i]]
+        torch.testing.assert_close(noisy[i], a.sqrt() * x[i] + (1 - a).sqrt())
+
+
+def test_timesteps() -> None:
+    assert timesteps(10, "leading") == [1, 101, 201, 301, 401, 501, 601, 701, 801, 901]
+    assert timesteps(50, "leading")[-1] == 981
+    assert timesteps(4, "trailing") == [249, 499, 749, 999]
+    assert timesteps(1000, "leading")[-2:] == [999, 999]
+
+
+def test_inversion_and_sampling_reconstruct_an_image() -> None:
+    x = images()
+    errors = []
+    for steps in (25, 50, 100, 200):
+        times = timesteps(steps, "leading")
+        start = ddim_invert(analytic, x, times, torch.zeros_like(x))
+        back = ddim(analytic, start, times, 0.0, no_noise, clamp=False)
+        errors.append((back - x).abs().max().item())
+    assert errors[-1] < 0.02
+    for coarse, fine in pairwise(errors):
+        assert 1.7 < coarse / fine < 2.3  # first order
+
+
+def test_the_inversions_end_is_standard_normal_but_for_the_signal_left() -> None:
+    times = timesteps(200, "leading")
+    start = ddim_invert(analytic, images(), times, torch.zeros_like(images()))
+    kept = alpha_bars()[times[-1]].item()
+    assert start.std().item() == pytest.approx((kept * SPREAD**2 + 1 - kept) ** 0.5, rel=0.1)
+
+
+def test_ddpm_variance_samples_the_images_distribution() -> None:
+    generator = torch.Generator().manual_seed(1)
+
+    def noise(_: int) -> torch.Tensor:
+        return torch.randn(64, 3, 8, 8, generator=generator, dtype=torch.float64)
+
+    found = ddim(analytic, noise(0), timesteps(200, "trailing"), 1.0, noise, clamp=False)
+    assert found.std().item() == pytest.approx(SPREAD, rel=0.03)
+    assert abs(found.mean().item()) < 0.02
+
+
+def test_the_estimate_is_clamped() -> None:
+    x = torch.full((1, 3, 4, 4), 5.0, dtype=torch.float64)
+    zero = torch.zeros_like(x)
+    found = ddim(lambda x, t: zero, x, [1], 0.0, no_noise)
+    torch.testing.assert_close(found, torch.ones_like(x))

@@ -1,0 +1,127 @@
+"""SCFT's losses."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from ssimbad.methods.scft import SCFT, SCFTMethodConfig, gram, triplet_loss
+from ssimbad.networks.unet import UNetConfig
+from ssimbad.noise.transforms import RATIONAL, Phi
+from ssimbad.rng import torch_generator
+from ssimbad.training.optimizer import build
+from ssimbad.training.settings import StageConfig
+from tests.conftest import batch_of, noise_of, tiny_values
+
+
+def make(**changes: Any) -> SCFT:
+    section = {
+        "width": 2,
+        "blocks": 1,
+        "trunk": "vgg16",
+        "depth": 2,
+        "adversarial": 1.0,
+        "reconstruction": 30.0,
+        "triplet": 1.0,
+        "perceptual": 0.0,
+        "style": 0.0,
+        "discriminator_lr": 2.0,
+    }
+    torch.manual_seed(0)
+    unet = UNetConfig(width=8, multipliers=[1], blocks=1, attention=[], heads=2, groups=4)
+    phi = Phi(RATIONAL, 0.1, 0.002, 80.0)
+    return SCFT(SCFTMethodConfig(**(section | changes)), unet, phi)
+
+
+def gradients(method: SCFT, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    method.zero_grad()
+    loss.backward(retain_graph=True)
+    return {k: p.grad.clone() for k, p in method.named_parameters() if p.grad is not None}
+
+
+def test_each_player_learns_from_its_own_losses() -> None:
+    method, batch = make(), batch_of(4, 64)
+    losses = method.training_losses(batch, torch_generator(0, "test"))
+    assert set(losses) == {"reconstruction", "adversarial", "triplet", "discriminator"}
+    generators = {k for k, _ in method.named_parameters() if k.startswith("generator.")}
+    own = gradients(method, losses["discriminator"])
+    assert {k.split(".")[0] for k in own} == {"discriminator"}
+    for name in ("reconstruction", "adversarial"):
+        found = gradients(method, losses[name])
+        assert set(found) <= generators
+        assert any(g.abs().max() > 0 for g in found.values())
+    found = gradients(method, losses["triplet"])
+    assert {k.split(".")[1] for k in found} == {"attention", "reference_encoder", "sketch_encoder"}
+
+
+def test_target_and_reference_share_a_shift_of_each_channel() -> None:
+    method, batch = make(), batch_of(64)
+    batch.warp[:, :4] = -0.1  # read from outside the frame: black
+    batch.reference[:, :, :4] = -1
+    target, reference = method._jitter(batch, torch_generator(0, "test"))
+    shifts = []
+    for i in range(64):
+        for c in range(3):
+            inner = (target[i, c].abs() < 1) & (batch.target[i, c].abs() < 1)
+            shift = (target[i, c] - batch.target[i, c])[inner]
+            assert shift.std() < 1e-6
+            shifts.append(shift.mean().item())
+            inner = reference[i, c, 4:].abs() < 1
+            moved = (reference[i, c, 4:] - batch.reference[i, c, 4:])[inner]
+            torch.testing.assert_close(moved, shift.mean().expand_as(moved))
+    assert (reference[:, :, :4] == -1).all()
+    limit = 50 / 127.5
+    assert 0.9 * limit < max(map(abs, shifts)) <= limit
+
+
+def test_the_triplet_knows_where_the_warp_comes_from() -> None:
+    generator = torch.Generator().manual_seed(0)
+    key = torch.nn.functional.normalize(torch.randn(2, 16, 32, generator=generator), dim=-1) * 100
+    shifted = key.reshape(2, 4, 4, 32).roll(1, 2).reshape(2, 16, 32)
+    line = torch.linspace(0, 1, 64)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    identity = torch.stack([x, y], -1)[None].expand(2, -1, -1, -1)
+    to_the_right = identity + torch.tensor([0.25, 0.0])
+    draw = torch_generator(0, "test")
+    assert triplet_loss(key, key, identity, draw) == 0
+    assert triplet_loss(shifted, key, identity, draw) > 10
+    # Query token (r, c + 1) is what reference token (r, c) was read from.
+    assert triplet_loss(shifted, key, to_the_right, draw) < 2
+    outside = identity + 5
+    assert triplet_loss(shifted, key, outside, draw) == 0
+
+
+def test_gram_is_per_image_and_normalised() -> None:
+    features = torch.arange(24.0).reshape(2, 3, 2, 2)
+    flat = features[1].reshape(3, 4)
+    torch.testing.assert_close(gram(features)[1], flat @ flat.T / 12)
+
+
+def test_perceptual_and_style_losses_vanish_where_images_agree() -> None:
+    method, batch = make(perceptual=0.01, style=50.0), batch_of(2, 32)
+    record = method.load_loss_networks("auto", torch.device("cpu"))
+    assert record["network"] == "vgg16"
+    losses = method.training_losses(batch, torch_generator(0, "test"))
+    assert losses["perceptual"] > 0
+    assert losses["style"] > 0
+    assert not any("trunk" in key for key in method.state_dict())
+    (trunk,) = method._trunk
+    maps = trunk(batch.target)
+    assert [m.shape for m in maps] == [(2, 64, 32, 32), (2, 128, 16, 16)]
+
+
+def test_adam_keeps_its_own_betas_and_rates_whatever_the_configured_optimizer() -> None:
+    method = make()
+    settings = tiny_values()["train"] | {"optimizer": "muon", "lr": 1e-3}
+    optimizer = build(method.optimizer_groups(1e-3), StageConfig(**settings))
+    found = [(g["lr"], g["betas"], g["weight_decay"]) for g in optimizer.param_groups]
+    assert found == [(1e-3, (0.5, 0.999), 0.0), (2e-3, (0.5, 0.999), 0.0)]
+    assert not any(g.get("muon") for g in optimizer.param_groups)
+
+
+@torch.no_grad()
+def test_an_image_depends_on_neither_its_batch_nor_the_noise() -> None:
+    method, batch = make().eval(), batch_of(3, 64)
+    together = method.colorize(batch.sketch, batch.reference, noise_of(batch.names), None)
+    alone = method.colorize(batch.sketch[1:2], batch.reference[1:2], noise_of(["other"]), None)
+    assert together[1].numpy() == pytest.approx(alone[0].numpy(), abs=1 / 255)

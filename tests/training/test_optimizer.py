@@ -1,0 +1,85 @@
+"""Muon against a plain singular value decomposition."""
+
+import pytest
+import torch
+from torch import nn
+
+from ssimbad.training.optimizer import build, orthogonalized
+from ssimbad.training.settings import StageConfig
+from tests.conftest import tiny_values
+
+
+def settings(**changes) -> StageConfig:
+    return StageConfig(**(tiny_values()["train"] | {"optimizer": "muon"} | changes))
+
+
+@pytest.mark.parametrize("shape", [(32, 96), (96, 32), (48, 48)])
+def test_orthogonalized_keeps_directions_and_levels_singular_values(shape) -> None:
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(shape, generator=generator)
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    found = orthogonalized(matrix)
+    levels = u.T @ found @ v.T
+    large = s > 0.05 * s.max()
+    diagonal = levels.diagonal()[large]
+    assert 0.6 < diagonal.min() < diagonal.max() < 1.25
+    assert (levels - levels.diagonal().diag()).abs().max() < 0.02
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 3), nn.Conv2d(16, 8, 1))
+
+
+def test_kernels_go_to_muon_and_the_rest_to_adamw() -> None:
+    model = network()
+    optimizer = build([{"params": list(model.parameters())}], settings(muon_lr=0.02, lr=1e-3))
+    adamw, muon = optimizer.param_groups
+    assert [p.shape for p in muon["params"]] == [(16, 8, 3, 3)]
+    assert (adamw["lr"], muon["lr"]) == (1e-3, 0.02)
+    assert len(adamw["params"]) == 5
+
+
+def test_a_step_moves_a_kernel_by_its_orthogonalized_gradient() -> None:
+    model = network()
+    optimizer = build(
+        [{"params": list(model.parameters())}],
+        settings(muon_lr=0.02, lr=1e-3, weight_decay=0.1),
+    )
+    other = network()
+    plain = torch.optim.AdamW(other.parameters(), lr=1e-3, weight_decay=0.1)
+    x = torch.randn(2, 3, 12, 12)
+    for m, o in ((model, optimizer), (other, plain)):
+        m(x).square().mean().backward()
+        gradient = other[1].weight.grad if m is other else None
+        o.step()
+    assert gradient is not None
+    before = network()[1].weight.detach()
+    update = orthogonalized(gradient.flatten(1)).view_as(
+        before
+    )  # gradient + 0.95 gradient, levelled
+    expected = before * (1 - 0.02 * 0.1) - 0.02 * update
+    torch.testing.assert_close(model[1].weight.detach(), expected, rtol=1e-4, atol=1e-5)
+    for k in (0, 2):
+        torch.testing.assert_close(model[k].weight, other[k].weight)
+
+
+def test_its_state_resumes() -> None:
+    x = torch.randn(2, 3, 12, 12)
+
+    def run(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+
+    whole, first, second = network(), network(), network()
+    run(whole, build([{"params": list(whole.parameters())}], settings()), 4)
+    optimizer = build([{"params": list(first.parameters())}], settings())
+    run(first, optimizer, 2)
+    resumed = build([{"params": list(second.parameters())}], settings())
+    second.load_state_dict(first.state_dict())
+    resumed.load_state_dict(optimizer.state_dict())
+    run(second, resumed, 2)
+    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)

@@ -1,0 +1,26 @@
+rule oracle:
+    input:
+        DATA,
+        MODEL_CODE,
+        code(
+            "evaluation/oracle.py",
+            "evaluation/metrics.py",
+            "inference.py",
+            "pretrained",
+        ),
+        checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",
+    output:
+        f"{RESULTS}/oracle/{{row}}.csv",
+    log:
+        f"{RESULTS}/logs/oracle_{{row}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/oracle_{{row}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
+        config=phase("oracle"),
+        results=results_folder,
+    shell:
+        "ssimbad oracle {wildcards.row} --results {params.results:q} --json {params.config:q}"
+        " 2> >(tee {log:q} >&2)"

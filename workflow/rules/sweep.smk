@@ -1,0 +1,26 @@
+rule sweep:
+    input:
+        DATA,
+        MODEL_CODE,
+        code(
+            "evaluation/sweep.py",
+            "evaluation/metrics.py",
+            "inference.py",
+            "pretrained",
+        ),
+        checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",
+    output:
+        f"{RESULTS}/sweep/{{row}}.csv",
+    log:
+        f"{RESULTS}/logs/sweep_{{row}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/sweep_{{row}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    params:
+        config=phase("sweep"),
+        results=results_folder,
+    shell:
+        "ssimbad sweep {wildcards.row} --results {params.results:q} --json {params.config:q}"
+        " 2> >(tee {log:q} >&2)"
