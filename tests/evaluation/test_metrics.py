@@ -8,9 +8,11 @@ from scipy.stats import wasserstein_distance
 from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+from torchmetrics.image.kid import poly_mmd
 
 from ssimbad.evaluation.metrics import (
     frechet_distance,
+    kernel_distance,
     ms_ssim,
     ms_ssim_scales,
     palette_distance,
@@ -125,3 +127,30 @@ def test_frechet_distance_closed_form_and_zero() -> None:
     centred = x - x.mean(0)
     trace = np.trace(np.cov(x, rowvar=False))
     assert frechet_distance(centred, 3 * centred) == pytest.approx((3 - 1) ** 2 * trace)
+
+
+@pytest.mark.parametrize(("n", "m"), [(40, 40), (30, 50)])
+def test_kernel_distance_is_the_unbiased_estimate(n: int, m: int) -> None:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(n, 16))
+    y = generator.normal(0.5, 1.2, size=(m, 16))
+    kernel = (np.concatenate([x, y]) @ np.concatenate([x, y]).T / 16 + 1) ** 3
+    within = [
+        [block[i, j] for i in range(len(block)) for j in range(len(block)) if i != j]
+        for block in (kernel[:n, :n], kernel[n:, n:])
+    ]
+    expected = np.mean(within[0]) + np.mean(within[1]) - 2 * kernel[:n, n:].mean()
+    assert kernel_distance(x, y) == pytest.approx(expected)
+    if n == m:
+        theirs = poly_mmd(torch.from_numpy(x), torch.from_numpy(y)).item()
+        assert kernel_distance(x, y) == pytest.approx(theirs)
+
+
+def test_kernel_distance_of_one_distribution_is_zero_on_average() -> None:
+    generator = np.random.default_rng(1)
+    found = [
+        kernel_distance(generator.normal(size=(50, 8)), generator.normal(size=(50, 8)))
+        for _ in range(200)
+    ]
+    assert abs(np.mean(found)) < 3 * np.std(found) / 200**0.5
+    assert min(found) < 0

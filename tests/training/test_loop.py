@@ -31,7 +31,9 @@ from tests.conftest import REPOSITORY, tiny_values
 CONFIG = StageConfig(
     steps=20,
     batch=2,
+    optimizer="adamw",
     lr=0.1,
+    muon_lr=0.05,
     min_lr=0.001,
     warmup=4,
     weight_decay=0.0,
