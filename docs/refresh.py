@@ -1,44 +1,66 @@
-"""Copy a finished default run's table, times and pictures into README.md and docs/images.
+"""Copy finished runs' tables, findings, times and pictures into README.md, docs/results.md and docs/images.
 
-    .venv/bin/python docs/refresh.py
+    .venv/bin/python docs/refresh.py [RESULTS]
 
-The README's text between its ``<!-- results -->`` markers is replaced; nothing in it is typed by hand.
+RESULTS is the run to show, ``results-showcase`` unless given; the default run's time comes from
+``results``. What stands between a file's ``<!-- results -->`` markers is replaced; nothing in it is typed
+by hand.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "results"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
-PICTURES = ("qualitative_same", "qualitative_cross", "ssim_curves")
+PICTURES = (
+    *("qualitative_same", "qualitative_cross", "metrics", "quality_against_calls"),
+    *("ssim_curves", "noisy_images", "r2_ranking", "loss"),
+)
+
+
+def cost(results: Path) -> str:
+    """Time, memory, machine and commit of a run, as a sentence."""
+    times = pd.read_csv(results / "times.csv")
+    summary = json.loads((results / "history/ssimbad_refined.json").read_text())
+    if summary["code"]["dirty"]:
+        raise SystemExit(
+            f"{results} was made by uncommitted code; run `make reproduce` on a commit"
+        )
+    machine = summary["machine"]
+    overlay = "" if results.name == "results" else f" CONFIG=config/{results.name[8:]}.yaml"
+    return (
+        f"`make reproduce{overlay}`: the jobs' times, of which some ran side by side, add up to "
+        f"{times['seconds'].sum() / 60:.0f} minutes, at most "
+        f"{times['max_rss_mib'].max() / 1024:.1f} GiB each, on {machine['threads']} cores of an "
+        f"{machine['processor']} (commit {summary['code']['commit'][:10]})."
+    )
+
+
+def replace(path: Path, text: str) -> None:
+    """Put ``text`` between the markers of a file."""
+    head, rest = path.read_text().split(BEGIN)
+    tail = rest.split(END)[1]
+    path.write_text(f"{head}{BEGIN}\n\n{text.strip()}\n\n{END}{tail}")
 
 
 def main() -> None:
+    shown = ROOT / (sys.argv[1] if len(sys.argv) > 1 else "results-showcase")
     images = ROOT / "docs" / "images"
     images.mkdir(exist_ok=True)
     for name in PICTURES:
-        shutil.copyfile(RESULTS / "figures" / f"{name}.png", images / f"{name}.png")
-    times = pd.read_csv(RESULTS / "times.csv")
-    origin = json.loads((RESULTS / "metrics/ssimbad_refined/same.json").read_text())["provenance"]
-    if origin["code"]["dirty"]:
-        raise SystemExit("results/ was made by uncommitted code; run `make reproduce` on a commit")
-    machine = origin["machine"]
-    text = (
-        f"{(RESULTS / 'table.md').read_text()}\n"
-        f"The jobs took {times['seconds'].sum() / 60:.1f} minutes in all, at most "
-        f"{times['max_rss_mib'].max() / 1024:.1f} GiB each, on {machine['threads']} cores of an "
-        f"{machine['processor']}: `make reproduce`, commit {origin['code']['commit'][:10]}.\n"
-    )
-    readme = ROOT / "README.md"
-    head, rest = readme.read_text().split(BEGIN)
-    tail = rest.split(END)[1]
-    readme.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{tail}")
+        shutil.copyfile(shown / "figures" / f"{name}.png", images / f"{name}.png")
+    table, found = (shown / "table.md").read_text(), (shown / "findings.md").read_text()
+    default = ROOT / "results"
+    also = "" if shown == default else f"\n\nThe default: {cost(default)}"
+    replace(ROOT / "README.md", f"{table}\n{cost(shown)}{also}")
+    claims = found.split("\n", 1)[1].replace("\n## ", "\n### ")
+    replace(ROOT / "docs/results.md", f"{cost(shown)}\n\n{table}\n## The paper's claims\n{claims}")
 
 
 if __name__ == "__main__":
