@@ -1,6 +1,8 @@
 # What all rules share: the validated config, the rows, and which code each phase runs.
+import ast
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from ssimbad import config as schema
@@ -58,14 +60,48 @@ def results_folder(wildcards):
     return RESULTS
 
 
+PACKAGE = Path(workflow.basedir) / "src" / "ssimbad"
+
+
+@cache
+def imported(source):
+    """The package's modules that one of them imports, anywhere in its text."""
+    found = set()
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "ssimbad"
+        ):
+            for name in (
+                node.module,
+                *(f"{node.module}.{alias.name}" for alias in node.names),
+            ):
+                path = PACKAGE.joinpath(*name.split(".")[1:])
+                found |= {path.with_suffix(".py"), path / "__init__.py"}
+    return {path for path in found if path.is_file()}
+
+
 def code(*parts):
-    """The package's modules a phase depends on, as inputs; shell commands are not tracked otherwise."""
-    package = Path(workflow.basedir) / "src" / "ssimbad"
-    paths = [package / part for part in ("phases.py", *parts)]
-    modules = [
-        m for p in paths for m in (sorted(p.glob("*.py")) if p.is_dir() else [p])
-    ]
-    return [str(module.relative_to(workflow.basedir)) for module in modules]
+    """The package's modules a phase runs, as inputs; shell commands are not tracked otherwise.
+
+    Given the modules it enters by, follows their imports; the config comes to it as params.
+    """
+    todo, seen = [PACKAGE / part for part in parts], {PACKAGE / "phases.py"}
+    while todo:
+        source = todo.pop()
+        if source not in seen and source.name != "config.py":
+            seen.add(source)
+            todo += imported(source)
+    return sorted(str(source.relative_to(workflow.basedir)) for source in seen)
+
+
+def method_code(*parts):
+    """As code(), with the module of the wildcard row's method: other methods' edits change nothing."""
+
+    def modules(wildcards):
+        method = rows()[schema.row_of(wildcards.row)][0]
+        return code(f"methods/{method}.py", *parts)
+
+    return modules
 
 
 def users_images():
@@ -90,14 +126,3 @@ DATA = [
         ),
     )
 ]
-MODEL_CODE = code(
-    "data/store.py",
-    "data/warp.py",
-    "diffusion",
-    "methods",
-    "networks",
-    "training/settings.py",
-    "noise/transforms.py",
-    "rng.py",
-    "similarity.py",
-)

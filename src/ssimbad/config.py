@@ -22,10 +22,12 @@ from ssimbad.errors import UserError
 from ssimbad.evaluation.settings import EvaluateConfig, OracleConfig, SweepConfig
 from ssimbad.inference import InferConfig
 from ssimbad.methods import methods, rows
+from ssimbad.methods.base import Method
+from ssimbad.methods.denoising import DenoisingMethod
 from ssimbad.networks.unet import UNetConfig
 from ssimbad.noise.search import PhiConfig
 from ssimbad.section import Section
-from ssimbad.training.settings import RefineConfig, StageConfig
+from ssimbad.training.settings import RefineConfig, Schedule, StageConfig
 
 BASE = Path("config.yaml")
 """The default config; other files are overlays on it."""
@@ -41,7 +43,7 @@ class _Base(Section):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one"
     )
     weights: Literal["auto", "official", "index"] = Field(
-        description="where metric networks' weights come from: any source, official hosts, package index"
+        description="where frozen networks' weights come from: any source, official hosts, package index"
     )
     rows: list[str] = Field(min_length=1, description="rows of the table, in its order")
     data: DataConfig
@@ -72,10 +74,7 @@ class _Base(Section):
         return value
 
 
-_PARTS = ("recipe", "refinement", "sampling")
-
-
-def _sized(config: Any) -> Any:
+def _consistent(config: Any) -> Any:
     multiple = 2 ** (len(config.unet.multipliers) - 1)
     if config.data.size % multiple:
         raise ValueError(
@@ -88,7 +87,26 @@ def _sized(config: Any) -> Any:
             raise ValueError(
                 f"data.size ({config.data.size}) must be a multiple of {stride} for row {row!r}"
             )
+    for row in config.sweep.rows:
+        sampling = methods()[rows()[row][0]].sampling
+        if sampling is None or "steps" not in sampling.model_fields:
+            raise ValueError(f"sweep.rows: {row!r} has no number of sampling steps to vary")
+    for row in config.oracle.rows:
+        if not issubclass(methods()[rows()[row][0]], DenoisingMethod):
+            raise ValueError(
+                f"oracle.rows: {row!r} is no denoiser, as edm's and ssimbad's rows are"
+            )
     return config
+
+
+def _parts(method: type[Method]) -> dict[str, type[Section]]:
+    """The schemas of the parts of a method's section that single phases read."""
+    given = {
+        "recipe": Schedule if method.own_recipe else None,
+        "refinement": method.refinement,
+        "sampling": method.sampling,
+    }
+    return {part: kind for part, kind in given.items() if kind}
 
 
 @cache
@@ -97,12 +115,12 @@ def schema() -> type[Any]:
     sections: dict[str, Any] = {}
     for name, method in methods().items():
         if method.section:
-            parts = {p: (kind, ...) for p in _PARTS if (kind := getattr(method, p))}
+            parts = {part: (kind, ...) for part, kind in _parts(method).items()}
             composed = create_model(  # type: ignore[call-overload]
                 name, __base__=method.section, __doc__=method.section.__doc__, **parts
             )
             sections[name] = (composed, ...)
-    validators: Any = {"sized": model_validator(mode="after")(_sized)}
+    validators: Any = {"consistent": model_validator(mode="after")(_consistent)}
     return create_model("Config", __base__=_Base, __validators__=validators, **sections)
 
 
@@ -129,10 +147,12 @@ def _keys(phase: str) -> tuple[str, ...]:
     return tuple(schema().model_fields) if phase == "report" else _PHASES[phase]
 
 
-def _method_values(section: dict[str, Any], phase: str) -> dict[str, Any] | None:
+def _method_values(
+    method: type[Method], section: dict[str, Any], phase: str
+) -> dict[str, Any] | None:
     """What a phase reads of a method's section: one part, or for training all but the parts."""
     if phase == "train":
-        return {k: v for k, v in section.items() if k not in _PARTS}
+        return {k: v for k, v in section.items() if k not in _parts(method)}
     return section.get(_METHOD_PART[phase]) if phase in _METHOD_PART else None
 
 
@@ -221,11 +241,12 @@ def phase_json(config: Any, phase: str, run: str | None = None) -> str:
     chosen = {key: values[key] for key in _keys(phase)}
     if run is not None:
         row, _, seed = run.partition("@")
-        section = values.get(rows()[row][0], {})
-        chosen["method"] = _method_values(section, phase)
+        name = rows()[row][0]
+        method, section = methods()[name], values.get(name, {})
+        chosen["method"] = _method_values(method, section, phase)
         if phase in ("train", "refine"):
             chosen["seed"] = int(seed) if seed else config.seeds[0]
-        if phase == "train" and "recipe" in section:
+        if phase == "train" and method.own_recipe:
             chosen["train"] = section["recipe"]
     return json.dumps(chosen, sort_keys=True)
 
@@ -247,7 +268,7 @@ class Phase:
     data: DataConfig
     phi: PhiConfig
     unet: UNetConfig
-    train: StageConfig
+    train: Schedule
     refine: RefineConfig
     infer: InferConfig
     evaluate: EvaluateConfig
@@ -257,13 +278,16 @@ class Phase:
 
     def __init__(self, text: str, phase: str, run: str | None = None) -> None:
         self.values = json.loads(text)
+        method = None if run is None else methods()[rows()[row_of(run)][0]]
         for key in _keys(phase):
             annotation = schema().model_fields[key].annotation
+            if key == "train" and method is not None and method.own_recipe:
+                annotation = Schedule
             is_section = isinstance(annotation, type) and issubclass(annotation, Section)
             value = self.values[key]
             setattr(self, key, annotation.model_validate(value) if is_section else value)
-        if run is not None:
-            kind = getattr(methods()[rows()[row_of(run)][0]], _METHOD_PART.get(phase, "section"))
+        if method is not None:
+            kind = getattr(method, _METHOD_PART.get(phase, "section"))
             given = self.values["method"]
             self.method = None if given is None else kind.model_validate(given)
 

@@ -1,4 +1,4 @@
-"""The seven phases, one function each: what the workflow's rules and the commands call.
+"""The phases, one function each: what the workflow's rules and the commands call.
 
 What is slow to import (Lightning, metrics, plotting) is imported by the phase that needs it.
 """
@@ -128,7 +128,7 @@ def _fit_and_save(
     lines = history.to_csv(index=False, lineterminator="\n", float_format="%.8g")
     write_text(results.history(row), lines)
     best = {"step": summary["step"], "validation": summary["validation"]}
-    networks = summary["loss_networks"]
+    networks = [*header.get("loss_networks", []), *summary["loss_networks"]]
     header |= {"best": best, "loss_networks": networks}
     checkpoint.save(results.checkpoint(row), method, header)
     write_json(
@@ -237,8 +237,7 @@ def sweep(config: Phase, row: str, results: Results) -> None:
     from ssimbad.evaluation.sweep import sweep as measure
 
     method, _ = checkpoint.load(results.checkpoint(row))
-    if config.method is None:
-        raise UserError(f"sweep: {row} samples in one way only")
+    assert config.method is not None
     split, device = Split(results.data, "test"), _device(config.device)
     records = measure(
         method,
@@ -294,9 +293,7 @@ def report(config: Phase, results: Results) -> None:
     )
     resamples = config.evaluate.resamples
     compose(
-        config.rows,
-        config.data.warp,
-        config.seed,
+        config,
         found,
         table(found, resamples, config.seed),
         comparisons(found, resamples, config.seed),

@@ -1,7 +1,7 @@
 """Addressed randomness: every draw is a function of (seed, address), never of what was drawn before.
 
 An address is whatever names the thing the draw is for: ("warp", image name, epoch),
-("noise", image name), ("pretrain", step). Order, batch size and number of processes
+("noise", image name, draw), ("train", "noise", step). Order, batch size and number of processes
 therefore cannot change a number, and a resumed run is the same run.
 """
 

@@ -5,7 +5,16 @@ from itertools import pairwise
 import pytest
 import torch
 
-from ssimbad.diffusion.ddpm import add_noise, alpha_bars, ddim, ddim_invert, timesteps
+from ssimbad.diffusion.ddpm import (
+    add_noise,
+    alpha_bars,
+    clamp,
+    ddim,
+    ddim_invert,
+    inversion_timesteps,
+    straight_through_clamp,
+    timesteps,
+)
 
 SPREAD = 0.5
 """Standard deviation of the images."""
@@ -43,6 +52,21 @@ def test_timesteps() -> None:
     assert timesteps(50, "leading")[-1] == 981
     assert timesteps(4, "trailing") == [249, 499, 749, 999]
     assert timesteps(1000, "leading")[-2:] == [999, 999]
+    # Numbers that do not divide 1000 span the whole of it too.
+    assert timesteps(3, "leading") == [1, 334, 667]
+    assert timesteps(3, "trailing") == [332, 665, 999]
+    assert timesteps(600, "leading")[-1] > 990
+    assert timesteps(600, "trailing")[0] == 0
+    assert inversion_timesteps(10, 901) == timesteps(10, "leading")
+    assert inversion_timesteps(3, 999) == [1, 500, 999]
+
+
+def test_a_trailing_sampler_undoes_an_inversion_to_its_own_start() -> None:
+    x = images()
+    times = timesteps(200, "trailing")
+    start = ddim_invert(analytic, x, inversion_timesteps(200, times[-1]), torch.zeros_like(x))
+    back = ddim(analytic, start, times, 0.0, no_noise, limit=lambda x: x)
+    assert (back - x).abs().max() / x.abs().max() < 0.1
 
 
 def test_inversion_and_sampling_reconstruct_an_image() -> None:
@@ -51,7 +75,7 @@ def test_inversion_and_sampling_reconstruct_an_image() -> None:
     for steps in (25, 50, 100, 200):
         times = timesteps(steps, "leading")
         start = ddim_invert(analytic, x, times, torch.zeros_like(x))
-        back = ddim(analytic, start, times, 0.0, no_noise, clamp=False)
+        back = ddim(analytic, start, times, 0.0, no_noise, limit=lambda x: x)
         errors.append(((back - x).abs().max() / x.abs().max()).item())
     assert errors[-1] < 0.02
     for coarse, fine in pairwise(errors):
@@ -71,9 +95,19 @@ def test_ddpm_variance_samples_the_images_distribution() -> None:
     def noise(_: int) -> torch.Tensor:
         return torch.randn(64, 3, 8, 8, generator=generator, dtype=torch.float64)
 
-    found = ddim(analytic, noise(0), timesteps(200, "trailing"), 1.0, noise, clamp=False)
+    found = ddim(analytic, noise(0), timesteps(200, "trailing"), 1.0, noise, limit=lambda x: x)
     assert found.std().item() == pytest.approx(SPREAD, rel=0.03)
     assert abs(found.mean().item()) < 0.02
+
+
+def test_the_straight_through_clamp_keeps_the_gradient() -> None:
+    for limit, expected in ((clamp, [0, 1, 0]), (straight_through_clamp, [1, 1, 1])):
+        x = torch.tensor([-3.0, 0.5, 2.0], requires_grad=True)
+        limited = limit(x)
+        assert limited.tolist() == [-1, 0.5, 1]
+        limited.sum().backward()
+        assert x.grad is not None
+        assert x.grad.tolist() == expected
 
 
 def test_the_estimate_is_clamped() -> None:

@@ -6,9 +6,12 @@ import torch
 from ssimbad.data.prepare import read_pairs
 from ssimbad.data.store import Split
 from ssimbad.data.warp import WarpConfig
+from ssimbad.evaluation.metrics import psnr
 from ssimbad.evaluation.oracle import guided_euler, oracle, ssim_distance
 from ssimbad.evaluation.settings import OracleConfig, SweepConfig
 from ssimbad.evaluation.sweep import sweep
+from ssimbad.inference import own_noise
+from ssimbad.inference import test_inputs as inputs_of
 from ssimbad.layout import Results
 from ssimbad.methods import methods
 from ssimbad.methods.base import TrainedMethod
@@ -64,9 +67,23 @@ def test_every_sampler_is_swept_and_its_calls_are_counted(
     for record in records:
         found.setdefault(record["sampler"], []).append(record["network_calls"])
         assert record["n"] == 2
-        assert record["psnr"] > 0
         assert 0 < record["lpips"] < 2
     assert found == calls
+
+
+def test_it_measures_what_sampling_so_gives(prepared: Results) -> None:
+    split, method = Split(prepared.data, "test"), make("ssimbad")
+    config = SweepConfig(rows=[], steps=[3], images=2)
+    records = sweep(method, SAMPLING, split, WARP, 42, config, "auto", CPU, "test")
+    (record,) = [r for r in records if r["sampler"] == "euler"]
+    names = split.names[:2]
+    sketch, reference = inputs_of(split, WARP, 42, names, names)
+    noise = own_noise(42, names, split.size, CPU)
+    with torch.inference_mode():
+        images = method.eval().colorize(sketch, reference, noise, SAMPLING)
+    truth = split.image_pixels([split.index[n] for n in names]).float() / 255
+    expected = psnr((images + 1) / 2, truth).mean().item()
+    assert record["psnr"] == pytest.approx(expected, abs=0.01)
 
 
 def test_a_guided_step_goes_towards_the_truth() -> None:

@@ -28,6 +28,8 @@ def refinement(**changes) -> AnimeDiffusionRefinement:
         "steps": 3,
         "timesteps": "leading",
         "eta": 1.0,
+        "inversion_steps": 3,
+        "clamp_gradient": False,
         "timeless_inversion": False,
         "checkpointing": False,
     }
@@ -54,6 +56,20 @@ def test_the_inversion_alone_may_leave_the_time_out(timeless: bool) -> None:
     method.rollout(batch, torch_generator(0, "test"), refinement(timeless_inversion=timeless))
     upwards = [None, None] if timeless else [1, 334]
     assert told == [*upwards, 667, 334, 1]
+
+
+@pytest.mark.parametrize("clamp_gradient", [False, True])
+def test_rollout_keeps_the_gradient_beyond_the_image_range(clamp_gradient: bool) -> None:
+    method, batch = make(), batch_of(2)
+    with torch.no_grad():
+        method.network.output[2].bias.fill_(-900.0)
+    part = refinement(steps=1, inversion_steps=2, clamp_gradient=clamp_gradient)
+    images = method.rollout(batch, torch_generator(0, "test"), part)
+    assert (images == 1).all()
+    images.mean().backward()
+    bias = method.network.output[2].bias.grad
+    assert bias is not None
+    assert (bias == 0).all() == clamp_gradient
 
 
 def test_finetuning_reaches_the_network_through_every_step() -> None:

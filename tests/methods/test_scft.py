@@ -10,7 +10,7 @@ from ssimbad.networks.unet import UNetConfig
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
 from ssimbad.training.optimizer import build
-from ssimbad.training.settings import StageConfig
+from ssimbad.training.settings import Schedule
 from tests.conftest import batch_of, noise_of, tiny_values
 
 
@@ -97,26 +97,40 @@ def test_gram_is_per_image_and_normalised() -> None:
     torch.testing.assert_close(gram(features)[1], flat @ flat.T / 12)
 
 
-def test_perceptual_and_style_losses_vanish_where_images_agree() -> None:
+def test_perceptual_and_style_losses_are_weighted_distances_of_feature_maps() -> None:
     method, batch = make(perceptual=0.01, style=50.0), batch_of(2, 32)
-    record = method.load_loss_networks("auto", torch.device("cpu"))
-    assert record["network"] == "vgg16"
-    losses = method.training_losses(batch, torch_generator(0, "test"))
-    assert losses["perceptual"] > 0
-    assert losses["style"] > 0
+    (record,) = method.load_loss_networks("auto", torch.device("cpu"))
+    assert record["network"] in ("vgg16", "vgg19")
     assert not any("trunk" in key for key in method.state_dict())
     (trunk,) = method._trunk
-    maps = trunk(batch.target)
-    assert [m.shape for m in maps] == [(2, 64, 32, 32), (2, 128, 16, 16)]
+    seen = []
+    method.generator.register_forward_hook(lambda *a: seen.append(a[2][0]))
+    losses = method.training_losses(batch, torch_generator(0, "test"))
+    target, _ = method._jitter(batch, torch_generator(0, "test"))
+    ours, theirs = trunk(seen[0]), trunk(target)
+    assert [m.shape for m in ours] == [(2, 64, 32, 32), (2, 128, 16, 16)]
+    perceptual = sum((a - b).abs().mean() for a, b in zip(ours, theirs, strict=True))
+    style = sum((gram(a) - gram(b)).abs().mean() for a, b in zip(ours, theirs, strict=True))
+    torch.testing.assert_close(losses["perceptual"], 0.01 * perceptual)
+    torch.testing.assert_close(losses["style"], 50 * style)
 
 
-def test_adam_keeps_its_own_betas_and_rates_whatever_the_configured_optimizer() -> None:
+def test_the_validation_loss_is_the_weighted_reconstruction_alone() -> None:
+    method, batch = make(), batch_of(2, 32)
+    method.eval()
+    generators = [torch_generator(0, "test") for _ in range(2)]
+    training = method.training_losses(batch, generators[0])
+    assert method.validation_losses(batch, generators[1]) == {
+        "reconstruction": training["reconstruction"]
+    }
+
+
+def test_both_networks_have_their_own_adam() -> None:
     method = make()
-    settings = tiny_values()["train"] | {"optimizer": "muon", "lr": 1e-3}
-    optimizer = build(method.optimizer_groups(1e-3), StageConfig(**settings))
+    values = tiny_values()["scft"]["recipe"] | {"lr": 1e-3}
+    optimizer = build(method.optimizer_groups(1e-3), Schedule(**values))
     found = [(g["lr"], g["betas"], g["weight_decay"]) for g in optimizer.param_groups]
     assert found == [(1e-3, (0.5, 0.999), 0.0), (2e-3, (0.5, 0.999), 0.0)]
-    assert not any(g.get("muon") for g in optimizer.param_groups)
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ def results(prepared: Results, tmp_path_factory: pytest.TempPathFactory) -> Resu
     for row in ROWS:
         for setting in ("same", "cross"):
             shutil.copytree(results.gallery / "truth", results.images(row) / setting)
-    write_page(ROWS, "<table><tr><td>12.34</td></tr></table>", "by <somebody> & co", results)
+    write_page(ROWS, "<table><tr><td>12.34</td></tr></table>", "by <somebody> & co", [], results)
     return results
 
 

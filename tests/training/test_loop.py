@@ -187,8 +187,10 @@ def test_refinement_losses_vanish_at_the_truth_and_have_gradients(strategy) -> N
     generator = torch.Generator().manual_seed(0)
     truth = torch.rand(2, 3, 32, 32, generator=generator) * 2 - 1
     weights = dict.fromkeys(("mse", "ssim", "lpips-vgg", "clip"), 0.0) | {strategy: 1.0}
-    ((name, loss),) = refinement_losses(weights, "auto", torch.device("cpu")).items()
+    losses, networks = refinement_losses(weights, "auto", torch.device("cpu"))
+    ((name, loss),) = losses.items()
     assert name == strategy
+    assert [n["network"] for n in networks] == (["vgg16"] if strategy == "lpips-vgg" else [])
     assert loss(truth, truth).item() == pytest.approx(0, abs=1e-6)
     far = (truth + 0.5 * torch.randn(truth.shape, generator=generator)).requires_grad_()
     value = loss(far, truth)

@@ -40,6 +40,29 @@ def test_kernels_go_to_muon_and_the_rest_to_adamw() -> None:
     assert len(adamw["params"]) == 5
 
 
+def test_a_groups_own_rate_scales_both_its_parts() -> None:
+    model = network()
+    group = {"params": list(model.parameters()), "lr": 5e-4}
+    optimizer = build([group], settings(muon_lr=0.02, lr=1e-3))
+    assert [g["lr"] for g in optimizer.param_groups] == [5e-4, 0.01]
+
+
+def test_momentum_and_scale_past_the_first_step() -> None:
+    model = nn.Sequential(nn.Conv2d(5, 64, 2))  # 64 × 20: taller than wide
+    kernel = model[0].weight
+    optimizer = build([{"params": [kernel]}], settings(muon_lr=0.1, lr=1e-3, weight_decay=0.0))
+    generator = torch.Generator().manual_seed(3)
+    momentum, expected = torch.zeros(64, 20), kernel.detach().flatten(1).clone()
+    for _ in range(3):
+        gradient = torch.randn(kernel.shape, generator=generator)
+        kernel.grad = gradient.clone()
+        optimizer.step()
+        momentum = 0.95 * momentum + gradient.flatten(1)
+        update = orthogonalized(gradient.flatten(1) + 0.95 * momentum)
+        expected -= 0.1 * (64 / 20) ** 0.5 * update
+    torch.testing.assert_close(kernel.detach().flatten(1), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_step_moves_a_kernel_by_its_orthogonalized_gradient() -> None:
     model = network()
     optimizer = build(

@@ -1,7 +1,7 @@
 rule data:
     input:
         users_images(),
-        code("data", "rng.py"),
+        code("data/prepare.py"),
     output:
         DATA,
     log:

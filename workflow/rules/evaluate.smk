@@ -2,15 +2,7 @@ rule evaluate:
     input:
         DATA,
         expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS),
-        code(
-            "evaluation/metrics.py",
-            "evaluation/run.py",
-            "evaluation/statistics.py",
-            "pretrained",
-            "data/prepare.py",
-            "data/store.py",
-            "rng.py",
-        ),
+        code("evaluation/run.py"),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     output:
         expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),

@@ -1,13 +1,7 @@
 rule infer:
     input:
         DATA,
-        MODEL_CODE,
-        code(
-            "inference.py",
-            "data/prepare.py",
-            "training/batches.py",
-            "training/checkpoint.py",
-        ),
+        method_code("inference.py", "training/checkpoint.py"),
         checkpoint=lambda wildcards: (
             []
             if stage_of(wildcards.row) == "none"

@@ -1,12 +1,8 @@
 rule oracle:
     input:
         DATA,
-        MODEL_CODE,
-        code(
-            "evaluation/oracle.py",
-            "evaluation/metrics.py",
-            "inference.py",
-            "pretrained",
+        method_code(
+            "evaluation/oracle.py", "evaluation/compare.py", "training/checkpoint.py"
         ),
         checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",
     output:

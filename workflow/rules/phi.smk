@@ -1,7 +1,7 @@
 rule phi:
     input:
         DATA,
-        code("noise", "diffusion/ddpm.py", "data/store.py", "rng.py", "similarity.py"),
+        code("noise/search.py"),
     output:
         phi=f"{RESULTS}/phi/phi.json",
         ranking=f"{RESULTS}/phi/ranking.csv",

@@ -1,8 +1,7 @@
 rule refine:
     input:
         DATA,
-        MODEL_CODE,
-        code("training", "pretrained"),
+        method_code("training/loop.py", "training/checkpoint.py"),
         checkpoint=lambda wildcards: f"{RESULTS}/checkpoints/{pretrained_row(wildcards.row)}.safetensors",
     output:
         checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",

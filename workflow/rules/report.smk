@@ -24,16 +24,7 @@ rule report:
         ),
         expand(f"{RESULTS}/sweep/{{row}}.csv", row=SWEPT),
         expand(f"{RESULTS}/oracle/{{row}}.csv", row=GUIDED),
-        code(
-            "report",
-            "evaluation/claims.py",
-            "evaluation/compare.py",
-            "evaluation/statistics.py",
-            "inference.py",
-            "data/prepare.py",
-            "data/store.py",
-            "data/warp.py",
-        ),
+        code("evaluation/compare.py", "report/run.py"),
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),

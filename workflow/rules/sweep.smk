@@ -1,12 +1,8 @@
 rule sweep:
     input:
         DATA,
-        MODEL_CODE,
-        code(
-            "evaluation/sweep.py",
-            "evaluation/metrics.py",
-            "inference.py",
-            "pretrained",
+        method_code(
+            "evaluation/sweep.py", "evaluation/compare.py", "training/checkpoint.py"
         ),
         checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",
     output:

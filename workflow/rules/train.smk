@@ -1,8 +1,7 @@
 rule train:
     input:
         DATA,
-        MODEL_CODE,
-        code("training", "pretrained"),
+        method_code("training/loop.py", "training/checkpoint.py"),
         phi=f"{RESULTS}/phi/phi.json",
     output:
         checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",

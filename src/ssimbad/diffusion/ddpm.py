@@ -31,15 +31,30 @@ def _alpha_bar(t: int) -> float:
 
 
 def timesteps(steps: int, spacing: Spacing) -> list[int]:
-    """Rising timesteps of a sampler with ``steps`` network calls.
+    """Rising timesteps of a sampler with ``steps`` network calls, evenly spaced.
 
-    ``leading``, as published: 1, 1 + Δ, 1 + 2Δ, … with Δ = 1000 // steps. ``trailing``: Δ − 1,
-    2Δ − 1, …, 999, which starts where images are noise but for ᾱ = 0.0066.
+    ``leading``, as published: 1, 101, …, 901 for 10. ``trailing``: 99, 199, …, 999 for 10, which
+    starts where images are noise but for ᾱ = 0.0066.
     """
-    stride = TIMESTEPS // steps
     if spacing == "leading":
-        return [min(k * stride + 1, TIMESTEPS - 1) for k in range(steps)]
-    return [TIMESTEPS - 1 - k * stride for k in reversed(range(steps))]
+        return [min(k * TIMESTEPS // steps + 1, TIMESTEPS - 1) for k in range(steps)]
+    return [(k + 1) * TIMESTEPS // steps - 1 for k in range(steps)]
+
+
+def inversion_timesteps(steps: int, last: int) -> list[int]:
+    """Rising timesteps from 1, where next to nothing is noise, to ``last``: the published 1, 101, …, 901
+    for 10 steps to 901."""
+    return [round(1 + k * (last - 1) / (steps - 1)) for k in range(steps)]
+
+
+def straight_through_clamp(x: Tensor) -> Tensor:
+    """Clamped to [-1, 1], with the gradient of x itself."""
+    return x + (x.clamp(-1, 1) - x).detach()
+
+
+def clamp(x: Tensor) -> Tensor:
+    """Clamped to [-1, 1], without gradient where that acts."""
+    return x.clamp(-1, 1)
 
 
 def add_noise(x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
@@ -54,7 +69,7 @@ def ddim(
     times: list[int],
     eta: float,
     noise: Callable[[int], Tensor],
-    clamp: bool = True,
+    limit: Callable[[Tensor], Tensor] = clamp,
 ) -> Tensor:
     """Sample from x at the last of the rising ``times`` down to the clean image.
 
@@ -67,15 +82,13 @@ def ddim(
         times: rising timesteps.
         eta: η; 0 is deterministic, 1 has DDPM's variance.
         noise: z by the number of the step, from 1; not called where s = 0.
-        clamp: x̂_0 to [-1, 1], as published; ε̂ is not recomputed.
+        limit: applied to x̂_0; ε̂ is not recomputed.
     """
     falling = [*reversed(times), -1]
     for number, (t, previous) in enumerate(pairwise(falling), 1):
         kept, kept_before = _alpha_bar(t), _alpha_bar(previous)
         epsilon = predict(x, t)
-        clean = (x - (1 - kept) ** 0.5 * epsilon) / kept**0.5
-        if clamp:
-            clean = clean.clamp(-1, 1)
+        clean = limit((x - (1 - kept) ** 0.5 * epsilon) / kept**0.5)
         variance = eta**2 * (1 - kept_before) / (1 - kept) * (1 - kept / kept_before)
         rest = max(1 - kept_before - variance, 0.0)
         x = kept_before**0.5 * clean + rest**0.5 * epsilon

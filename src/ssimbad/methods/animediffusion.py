@@ -13,7 +13,16 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ssimbad.diffusion.ddpm import TIMESTEPS, add_noise, ddim, ddim_invert, timesteps
+from ssimbad.diffusion.ddpm import (
+    TIMESTEPS,
+    add_noise,
+    clamp,
+    ddim,
+    ddim_invert,
+    inversion_timesteps,
+    straight_through_clamp,
+    timesteps,
+)
 from ssimbad.diffusion.guidance import guided
 from ssimbad.methods.base import Batch, Noise, RefinedMethod, Stage
 from ssimbad.networks.unet import UNet, UNetConfig
@@ -30,7 +39,8 @@ class AnimeDiffusionSampling(Section):
     timesteps: Literal["leading", "trailing"] = Field(description=_SPACING)
     eta: float = Field(ge=0, le=1, description="0: deterministic; 1 (published): DDPM's variance")
     guidance: float = Field(
-        ge=0, description="classifier-free guidance scale; 1: plain conditional sampling"
+        ge=0,
+        description="classifier-free guidance scale; 1: none. Finetuning trains no free branch",
     )
 
 
@@ -40,6 +50,12 @@ class AnimeDiffusionRefinement(Section):
     steps: int = Field(ge=1, le=TIMESTEPS, description="DDIM steps unrolled (published: 10)")
     timesteps: Literal["leading", "trailing"] = Field(description=_SPACING)
     eta: float = Field(ge=0, le=1, description="of the unrolled sampler (published: 1)")
+    inversion_steps: int = Field(
+        ge=2, le=TIMESTEPS, description="timesteps of the truth's inversion (published: 10)"
+    )
+    clamp_gradient: bool = Field(
+        description="lose the gradient where x̂_0 is clamped, as published (published: true)"
+    )
     timeless_inversion: bool = Field(
         description="invert without telling the network the timestep (published code: true)"
     )
@@ -112,10 +128,11 @@ class AnimeDiffusion(RefinedMethod):
             start = ddim_invert(
                 lambda x, t: self.predict(x, None if timeless else t, condition),
                 target,
-                times,
+                inversion_timesteps(refinement.inversion_steps, times[-1]),
                 draw(0),
             )
-        return ddim(predict, start, times, refinement.eta, draw)
+        limit = clamp if refinement.clamp_gradient else straight_through_clamp
+        return ddim(predict, start, times, refinement.eta, draw, limit)
 
     def colorize(
         self, sketch: Tensor, reference: Tensor, noise: Noise, sampling: Section | None

@@ -64,8 +64,8 @@ class Method(nn.Module, ABC):
     Class attributes:
         section: the schema of its config section, without the parts below, or None where it has
             none; the section's key is the name of the method's module.
-        recipe: the schema of the section's part ``recipe``, which replaces the config's common
-            section ``train`` for a method that needs its own recipe.
+        own_recipe: whether its section has a part ``recipe`` (AdamW) that replaces the config's common
+            section ``train``.
         refinement: the schema of the section's part ``refinement``, which only that stage reads.
         sampling: the schema of the section's part ``sampling``, which only inference reads.
         rows: the table rows it makes, each with the stage whose checkpoint it uses ("none": no
@@ -74,7 +74,7 @@ class Method(nn.Module, ABC):
     """
 
     section: ClassVar[type[Section] | None] = None
-    recipe: ClassVar[type[Section] | None] = None
+    own_recipe: ClassVar[bool] = False
     refinement: ClassVar[type[Section] | None] = None
     sampling: ClassVar[type[Section] | None] = None
     rows: ClassVar[dict[str, Stage]]
@@ -124,14 +124,14 @@ class TrainedMethod(Method):
         return self.training_losses(batch, generator)
 
     def optimizer_groups(self, lr: float) -> list[dict[str, Any]]:
-        """AdamW's parameter groups; each is clipped by itself. One group with all parameters.
+        """The optimizer's parameter groups; one with all parameters.
 
         Args:
             lr: the configured peak learning rate, which a group may scale.
         """
         return [{"params": list(self.parameters())}]
 
-    def load_loss_networks(self, weights: str, device: torch.device) -> dict[str, str]:
+    def load_loss_networks(self, weights: str, device: torch.device) -> list[dict[str, str]]:
         """Fetch the frozen networks that the training losses need; none.
 
         Args:
@@ -139,12 +139,12 @@ class TrainedMethod(Method):
             device: where they go.
 
         Returns:
-            What to record of them.
+            What to record of each: network, source and digest.
 
         Raises:
             UserError: weights cannot be had.
         """
-        return {}
+        return []
 
 
 class RefinedMethod(TrainedMethod):
@@ -152,4 +152,4 @@ class RefinedMethod(TrainedMethod):
 
     @abstractmethod
     def rollout(self, batch: Batch, generator: torch.Generator, refinement: Section) -> Tensor:
-        """Sampled images (B, 3, S, S), differentiable and not clamped to [-1, 1]."""
+        """Sampled images (B, 3, S, S), with a gradient beyond [-1, 1] too."""

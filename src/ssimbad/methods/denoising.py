@@ -33,7 +33,8 @@ class SamplingConfig(Section):
     steps: int = Field(ge=1, le=1000, description="noise levels (published: 500)")
     last_call: bool = Field(description=_LAST_CALL)
     guidance: float = Field(
-        ge=0, description="classifier-free guidance scale; 1: plain conditional sampling"
+        ge=0,
+        description="classifier-free guidance scale; 1: none. Refinement trains no free branch",
     )
 
 

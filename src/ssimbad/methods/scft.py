@@ -19,7 +19,6 @@ from ssimbad.networks.scft import STRIDE, Discriminator, Generator, SCFTConfig
 from ssimbad.networks.unet import UNetConfig
 from ssimbad.noise.transforms import Phi
 from ssimbad.section import Section
-from ssimbad.training.settings import StageConfig
 
 _JITTER = 50 / 255 * 2  # ±50 of 255 grey levels, in [-1, 1]
 _MARGIN = 12.0
@@ -69,9 +68,11 @@ def triplet_loss(
     source = F.adaptive_avg_pool2d(warp.permute(0, 3, 1, 2), side).permute(0, 2, 3, 1)
     inside = ((source >= 0) & (source <= 1)).all(-1).flatten(1)
     grid_of_queries = query.transpose(1, 2).reshape(batch, channels, side, side)
-    # Token centres lie half a token inside the frame.
+    # ``warp`` counts from pixel centre to pixel centre, tokens tile the frame from edge to edge.
+    size = warp.shape[1]
+    edges = (source * (size - 1) + 0.5) / size
     anchors = F.grid_sample(
-        grid_of_queries, source * 2 - 1, padding_mode="border", align_corners=False
+        grid_of_queries, edges * 2 - 1, padding_mode="border", align_corners=False
     )
     anchors = anchors.flatten(2).transpose(1, 2)
     positions = torch.arange(count)
@@ -93,7 +94,7 @@ class SCFT(TrainedMethod):
     """A conditional GAN; one network call an image, no noise."""
 
     section: ClassVar[type[Section] | None] = SCFTMethodConfig
-    recipe: ClassVar[type[Section] | None] = StageConfig
+    own_recipe: ClassVar[bool] = True
     rows: ClassVar[dict[str, Stage]] = {"scft": "train"}
     stride: ClassVar[int] = STRIDE
 
@@ -111,26 +112,22 @@ class SCFT(TrainedMethod):
         return self.generator
 
     def optimizer_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Adam for both networks, the discriminator at its own rate."""
-        adam = {"betas": _BETAS, "weight_decay": 0.0}
+        """Both networks with SCFT's betas, the discriminator at its own rate."""
+        players = ((self.generator, lr), (self.discriminator, lr * self.config.discriminator_lr))
         return [
-            {"params": list(self.generator.parameters()), "lr": lr} | adam,
-            {
-                "params": list(self.discriminator.parameters()),
-                "lr": lr * self.config.discriminator_lr,
-            }
-            | adam,
+            {"params": list(network.parameters()), "lr": rate, "betas": _BETAS}
+            for network, rate in players
         ]
 
-    def load_loss_networks(self, weights: str, device: torch.device) -> dict[str, str]:
+    def load_loss_networks(self, weights: str, device: torch.device) -> list[dict[str, str]]:
         """The VGG of the perceptual and style losses."""
         if not (self.config.perceptual or self.config.style):
-            return {}
+            return []
         from ssimbad.pretrained.networks import VGGFeatures
 
         trunk = VGGFeatures(self.config.trunk, weights, self.config.depth).to(device)
         self._trunk[:] = [trunk]
-        return trunk.weights
+        return [trunk.weights]
 
     def _jitter(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """a(I) and its warp; what the warp read from outside the frame stays black."""
@@ -170,7 +167,7 @@ class SCFT(TrainedMethod):
         """The reconstruction loss alone: an adversarial loss does not say which weights are better."""
         target, reference = self._jitter(batch, generator)
         images, _, _ = self.generator(batch.sketch, reference)
-        return {"reconstruction": (images - target).abs().mean()}
+        return {"reconstruction": self.config.reconstruction * (images - target).abs().mean()}
 
     def colorize(
         self, sketch: Tensor, reference: Tensor, noise: Noise, sampling: Section | None

@@ -18,11 +18,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ssimbad.data.prepare import read_pairs
 from ssimbad.data.store import Split
 from ssimbad.files import read_text, whole_file
 from ssimbad.layout import Results
-from ssimbad.methods import rows as known_rows
 from ssimbad.noise.transforms import RATIONAL
 from ssimbad.report.table import FORMATS, label
 
@@ -111,11 +109,8 @@ def r2_ranking(results: Results) -> None:
     _save(figure, results.figures / "r2_ranking.png")
 
 
-def loss_curves(rows: list[str], results: Results) -> None:
-    """Training and validation loss of every trained row."""
-    trained = [row for row in rows if known_rows()[row][1] != "none"]
-    if not trained:
-        return
+def loss_curves(trained: list[str], results: Results) -> None:
+    """Training and validation loss of the trained rows."""
     columns = min(4, len(trained))
     lines = -(-len(trained) // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3 * lines), squeeze=False)
@@ -166,11 +161,9 @@ def metric_bars(records: list[dict[str, Any]], results: Results) -> None:
     _save(figure, results.figures / "metrics.png")
 
 
-def quality_against_calls(results: Results) -> None:
+def quality_against_calls(rows: list[str], results: Results) -> None:
     """Same-reference PSNR and LPIPS against network calls per image, for every sampler tried."""
-    sweeps = pd.concat(
-        [_table(path).assign(row=path.stem) for path in sorted(results.sweep.glob("*.csv"))]
-    )
+    sweeps = pd.concat([_table(results.sweep / f"{row}.csv").assign(row=row) for row in rows])
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
     for axis, metric in zip(axes, ("psnr", "lpips"), strict=True):
         for (row, sampler), part in sweeps.groupby(["row", "sampler"], sort=False):
@@ -198,20 +191,17 @@ def qualitative(rows: list[str], setting: str, results: Results, attribution: st
     split = Split(results.data, "test")
     names = split.names[:_SHOWN]
     indices = [split.index[name] for name in names]
-    pairs = read_pairs(results.data)
-    partners = names if setting == "same" else [pairs[name] for name in names]
-    outputs = {
-        row: [_read(results.images(row) / setting / f"{n}.png") for n in names] for row in rows
-    }
-    # The copy row's images are the warped references themselves.
-    references = outputs.pop("reference", None)
     lines = [
         ("sketch", list(split.sketches[indices])),
         (
             "reference",
-            references or [split.images[split.index[partner]] for partner in partners],
+            [_read(results.gallery / f"reference_{setting}" / f"{n}.png") for n in names],
         ),
-        *((label(row).replace(", ", ",\n"), images) for row, images in outputs.items()),
-        ("truth", list(split.images[indices])),
     ]
+    for row in rows:
+        if row != "reference":  # the copy row's images are the warped references themselves
+            folder = results.images(row) / setting
+            images = [_read(folder / f"{name}.png") for name in names]
+            lines.append((label(row).replace(", ", ",\n"), images))
+    lines.append(("truth", list(split.images[indices])))
     _save(_grid(lines), results.figures / f"qualitative_{setting}.png", attribution)

@@ -37,7 +37,7 @@ def write_findings(rows: list[str], differences: list[dict[str, Any]], results: 
         "A claim is supported where the interval lies on its side of 0, contradicted where it lies on "
         "the other, undecided where it holds 0. In the cross-reference setting PSNR, MS-SSIM and LPIPS "
         "compare with the sketch's own truth, which the reference does not show; `palette` compares "
-        "with the reference.",
+        "with the reference. FID and KID speak of whole image sets, so they have no paired interval here.",
     ]
     head = ["", "| rows | setting | metric | difference | verdict |", "|:--|:--|:--|:--|:--|"]
     for name in dict.fromkeys(claim.name for claim in CLAIMS):

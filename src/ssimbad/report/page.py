@@ -129,13 +129,16 @@ def _data(rows: list[str], results: Results) -> str:
     return json.dumps(data).replace("<", "\\u003c")
 
 
-def write_page(rows: list[str], table: str, attribution: str, results: Results) -> None:
+def write_page(
+    rows: list[str], table: str, attribution: str, drawn: list[str], results: Results
+) -> None:
     """Write ``index.html``.
 
     Args:
         rows: the table's rows, in its order.
         table: the table as an HTML fragment.
         attribution: what is said beside every picture.
+        drawn: the figures there are.
         results: where everything lies.
     """
     root: Path = results.root
@@ -144,7 +147,7 @@ def write_page(rows: list[str], table: str, attribution: str, results: Results) 
         f'<figure><img src="figures/{name}.png" alt="{escape(text)}" loading="lazy">'
         f"<figcaption>{escape(text)}. {note}</figcaption></figure>"
         for name, text in _FIGURES.items()
-        if (root / "figures" / f"{name}.png").exists()
+        if name in drawn
     )
     files = "".join(
         f'<li><a href="{name}">{name}</a>: {escape(text)}</li>'

@@ -6,11 +6,12 @@ from typing import Any
 
 import seaborn as sns
 
-from ssimbad.data.warp import WarpConfig
+from ssimbad.config import Phase, runs
 from ssimbad.evaluation.compare import Run, to_csv
 from ssimbad.files import read_text, write_text
 from ssimbad.inference import SETTINGS
 from ssimbad.layout import Results
+from ssimbad.methods import rows
 from ssimbad.report import figures
 from ssimbad.report.findings import write_findings
 from ssimbad.report.page import write_gallery, write_page
@@ -18,19 +19,16 @@ from ssimbad.report.table import write_tables, write_times
 
 
 def report(
-    rows: list[str],
-    warp: WarpConfig,
-    seed: int,
+    config: Phase,
     found: dict[tuple[str, str], dict[int, Run]],
     records: list[dict[str, Any]],
     differences: list[dict[str, Any]],
     results: Results,
 ) -> None:
-    """Write tables, findings and all figures.
+    """Write tables, findings, figures and the page that leads to them.
 
     Args:
-        rows: the table's rows, in its order.
-        warp, seed: how the references were warped.
+        config: the whole config.
         found: the measurements by (row, setting) and seed.
         records: the table's numbers.
         differences: paired differences between rows.
@@ -41,27 +39,49 @@ def report(
     """
     lines = read_text(results.data / "ATTRIBUTION.txt").splitlines()
     attribution = lines[0] if lines else ""
+    trained = [run for run in runs(config) if rows()[run.partition("@")[0]][1] != "none"]
+    swept = [row for row in config.sweep.rows if row in config.rows]
+    guided = [row for row in config.oracle.rows if row in config.rows]
     sns.set_theme(style="whitegrid", font_scale=0.8)
     table = write_tables(records, found, attribution, results)
     write_text(results.root / "comparisons.csv", to_csv(differences, list(differences[0])))
-    write_findings(rows, differences, results)
-    write_times(results)
-    _write_oracle(results)
+    write_findings(config.rows, differences, results)
+    write_times(_jobs(config, swept, guided), results)
+    _write_oracle(guided, results)
+    write_gallery(config.data.warp, config.seed, results)
+    drawn = ["ssim_curves", "noisy_images", "r2_ranking", "metrics"]
     figures.ssim_curves(results)
     figures.r2_ranking(results)
     figures.noisy_grid(results, attribution)
-    figures.loss_curves(rows, results)
     figures.metric_bars(records, results)
-    figures.quality_against_calls(results)
+    if trained:
+        drawn.append("loss")
+        figures.loss_curves(trained, results)
+    if swept:
+        drawn.append("quality_against_calls")
+        figures.quality_against_calls(swept, results)
     for setting in SETTINGS:
-        figures.qualitative(rows, setting, results, attribution)
-    write_gallery(warp, seed, results)
-    write_page(rows, table, attribution, results)
+        drawn.append(f"qualitative_{setting}")
+        figures.qualitative(config.rows, setting, results, attribution)
+    write_page(config.rows, table, attribution, drawn, results)
 
 
-def _write_oracle(results: Results) -> None:
+def _jobs(config: Phase, swept: list[str], guided: list[str]) -> list[str]:
+    """The jobs behind the table, by the names of the workflow's benchmark files."""
+    jobs = ["data", "phi"]
+    for run in runs(config):
+        stage = rows()[run.partition("@")[0]][1]
+        phases = ([] if stage == "none" else [stage]) + ["infer", "evaluate"]
+        jobs += [f"{phase}_{run}" for phase in phases]
+    return jobs + [f"sweep_{row}" for row in swept] + [f"oracle_{row}" for row in guided]
+
+
+def _write_oracle(guided: list[str], results: Results) -> None:
     """All rows of oracle guidance in one file, apart from the table."""
-    parts = [read_text(path).splitlines() for path in sorted(results.oracle.glob("*.csv"))]
+    path = results.root / "oracle.csv"
+    parts = [read_text(results.oracle / f"{row}.csv").splitlines() for row in guided]
     if parts:
         lines = [parts[0][0], *(line for part in parts for line in part[1:])]
-        write_text(results.root / "oracle.csv", "\n".join(lines) + "\n")
+        write_text(path, "\n".join(lines) + "\n")
+    else:
+        path.unlink(missing_ok=True)

@@ -78,7 +78,7 @@ def systems(found: dict[tuple[str, str], dict[int, Run]]) -> list[dict[str, Any]
                 "optimizer_steps": sum(stage["steps"] for stage in stages),
                 "images_seen": sum(stage["steps"] * stage["batch"] for stage in stages),
                 "network_calls": infer["network_calls"],
-                "loss_network": header.get("loss_networks", {}).get("network", ""),
+                "loss_networks": " ".join(n["network"] for n in header.get("loss_networks", [])),
             }
         )
     return records
@@ -92,7 +92,7 @@ def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
             "optimizer steps": f"{r['optimizer_steps']:,}",
             "images seen": f"{r['images_seen']:,}",
             "network calls per image": f"{r['network_calls']:g}",
-            "loss network": r["loss_network"] or "–",
+            "loss networks": r["loss_networks"] or "–",
         }
         for r in records
     )
@@ -131,8 +131,8 @@ def write_tables(
     results: Results,
 ) -> str:
     """Write ``table.{csv,md,tex,html}`` and ``systems.csv``; return the table as an HTML fragment."""
-    first = next(iter(found.values()))
-    notes = _notes(next(iter(first.values())), len(first), attribution)
+    entry = next(iter(next(iter(found.values())).values()))
+    notes = _notes(entry, max(len(runs) for runs in found.values()), attribution)
     made = systems(found)
     page, systems_page = _page(records), _systems_page(made)
     long = [
@@ -177,12 +177,12 @@ def _latex(frame: pd.DataFrame) -> str:
     return written.to_latex(index=False, column_format=columns)
 
 
-def write_times(results: Results) -> None:
-    """Write ``times.csv``: seconds and peak memory of every job the workflow has run."""
+def write_times(jobs: list[str], results: Results) -> None:
+    """Write ``times.csv``: seconds and peak memory of the jobs, where the workflow has run them."""
     records = [
-        {"job": path.stem} | pd.read_csv(path, sep="\t").iloc[-1][["s", "max_rss"]].to_dict()
-        for path in sorted(results.benchmarks.glob("*.tsv"))
-        if path.stem != "report"
+        {"job": job} | pd.read_csv(path, sep="\t").iloc[-1][["s", "max_rss"]].to_dict()
+        for job in jobs
+        if (path := results.benchmarks / f"{job}.tsv").exists()
     ]
     times = pd.DataFrame(records, columns=["job", "s", "max_rss"])
     times = times.rename(columns={"s": "seconds", "max_rss": "max_rss_mib"})

@@ -17,8 +17,8 @@ _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def load_clip(weights: str) -> nn.Module:
-    """CLIP ViT-B/32's image tower, frozen; the library keeps it in its own cache.
+def load_clip(weights: str) -> tuple[nn.Module, dict[str, str]]:
+    """CLIP ViT-B/32's image tower, frozen, and what to record of it; the library caches it itself.
 
     Args:
         weights: ``auto`` or ``official``; the package index does not have them.
@@ -37,7 +37,9 @@ def load_clip(weights: str) -> nn.Module:
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{_KEY}: no weights of {MODEL}: {reason}") from None
-    return network.requires_grad_(False).eval()
+    commit = str(getattr(network.config, "_commit_hash", None))
+    record = {"network": MODEL, "source": "official", "digest": commit}
+    return network.requires_grad_(False).eval(), record
 
 
 def clip_distance(network: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:

@@ -40,7 +40,7 @@ from ssimbad.section import Section
 from ssimbad.training.batches import EvaluationBatches, TrainingBatches
 from ssimbad.training.losses import refinement_losses
 from ssimbad.training.optimizer import build
-from ssimbad.training.settings import RefineConfig, StageConfig, learning_rate
+from ssimbad.training.settings import RefineConfig, Schedule, learning_rate
 
 Objective = Callable[[Batch, torch.Generator], dict[str, Tensor]]
 
@@ -53,7 +53,7 @@ class _Stage(pl.LightningModule):
         method: TrainedMethod,
         objective: Objective,
         validation_objective: Objective,
-        config: StageConfig,
+        config: Schedule,
         stage: str,
         seed: int,
         train: TrainingBatches,
@@ -241,7 +241,7 @@ def _accelerator(device: torch.device) -> dict[str, Any]:
 
 def fit(
     method: TrainedMethod,
-    config: StageConfig,
+    config: Schedule,
     refinement: Section | None,
     *,
     label: str,
@@ -279,12 +279,11 @@ def fit(
     stage = "refine" if isinstance(config, RefineConfig) else "train"
     objective: Objective = method.training_losses
     validation_objective: Objective = method.validation_losses
-    networks: dict[str, str] = {}
     if isinstance(config, RefineConfig):
         assert isinstance(method, RefinedMethod)
         assert refinement is not None
         rollout, part = method.rollout, refinement
-        distances = refinement_losses(config.strategy, weights, device)
+        distances, networks = refinement_losses(config.strategy, weights, device)
 
         def objective(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
             images = rollout(batch, generator, part)

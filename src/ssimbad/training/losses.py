@@ -21,22 +21,25 @@ def _ssim(images: Tensor, target: Tensor) -> Tensor:
     return (1 - ssim((images + 1) / 2, (target + 1) / 2)).mean()
 
 
-def _lpips(weights: str, device: torch.device) -> Distance:
+def _lpips(weights: str, device: torch.device) -> tuple[Distance, list[dict[str, str]]]:
     from ssimbad.pretrained.networks import lpips_network
+    from ssimbad.pretrained.weights import fetch
 
     network = lpips_network("vgg", weights).to(device)
-    return lambda images, target: network(images, target).mean()
+    record = fetch("vgg16", weights)[1]
+    return lambda images, target: network(images, target).mean(), [record]
 
 
-def _clip(weights: str, device: torch.device) -> Distance:
+def _clip(weights: str, device: torch.device) -> tuple[Distance, list[dict[str, str]]]:
     from ssimbad.training.clip import clip_distance, load_clip
 
-    return clip_distance(load_clip(weights).to(device))
+    network, record = load_clip(weights)
+    return clip_distance(network.to(device)), [record]
 
 
 def refinement_losses(
     strategy: dict[Strategy, float], weights: str, device: torch.device
-) -> dict[str, Distance]:
+) -> tuple[dict[str, Distance], list[dict[str, str]]]:
     """The scalar losses, already weighted, of images (B, 3, S, S) against their truth, in [-1, 1].
 
     Sampled images are not clamped first: a clamp has no gradient where it acts.
@@ -47,12 +50,15 @@ def refinement_losses(
         weights: where the networks' weights may come from.
         device: where networks go.
 
+    Returns:
+        The losses by strategy, and what to record of the networks they use.
+
     Raises:
         UserError: weights, or the extra package that ``clip`` needs, cannot be had.
     """
-    loaded: dict[Strategy, Callable[[], Distance]] = {
-        "mse": lambda: _mse,
-        "ssim": lambda: _ssim,
+    known: dict[Strategy, Callable[[], tuple[Distance, list[dict[str, str]]]]] = {
+        "mse": lambda: (_mse, []),
+        "ssim": lambda: (_ssim, []),
         "lpips-vgg": lambda: _lpips(weights, device),
         "clip": lambda: _clip(weights, device),
     }
@@ -60,4 +66,11 @@ def refinement_losses(
     def weighted(distance: Distance, weight: float) -> Distance:
         return lambda images, target: weight * distance(images, target)
 
-    return {name: weighted(loaded[name](), w) for name, w in strategy.items() if w}
+    losses: dict[str, Distance] = {}
+    records: list[dict[str, str]] = []
+    for name, weight in strategy.items():
+        if weight:
+            distance, used = known[name]()
+            losses[name] = weighted(distance, weight)
+            records += used
+    return losses, records

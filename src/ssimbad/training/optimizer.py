@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssimbad.training.settings import StageConfig
+from ssimbad.training.settings import Schedule, StageConfig
 
 _MOMENTUM = 0.95
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
-_SMALLEST = 4  # kernels with fewer channels in or out are the network's first and last
+_SMALLEST = 4  # kernels with no more channels in or out are the network's first and last
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
@@ -75,17 +75,21 @@ def _is_kernel(parameter: Tensor) -> bool:
     return parameter.ndim == 4 and parameter.shape[-1] > 1 and min(parameter.shape[:2]) > _SMALLEST
 
 
-def build(groups: list[dict[str, Any]], config: StageConfig) -> torch.optim.Optimizer:
-    """The configured optimizer; a group that brings its own ``betas`` keeps to AdamW."""
+def build(groups: list[dict[str, Any]], config: Schedule) -> torch.optim.Optimizer:
+    """The configured optimizer.
+
+    Under Muon each group is split in two, its kernels and the rest; a group's own ``lr`` scales both.
+    """
     # Under mixed precision a fused optimizer unscales in its own step, too late for clipping.
     options = {"weight_decay": config.weight_decay, "fused": config.precision == "32-true"}
-    if config.optimizer == "adamw":
+    if not isinstance(config, StageConfig) or config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, **options)  # type: ignore[arg-type]
     split: list[dict[str, Any]] = []
     for group in groups:
-        kernels = [p for p in group["params"] if _is_kernel(p) and "betas" not in group]
+        kernels = [p for p in group["params"] if _is_kernel(p)]
         chosen = {id(p) for p in kernels}
         split.append(group | {"params": [p for p in group["params"] if id(p) not in chosen]})
         if kernels:
-            split.append(group | {"params": kernels, "lr": config.muon_lr, "muon": True})
+            lr = config.muon_lr * group.get("lr", config.lr) / config.lr
+            split.append(group | {"params": kernels, "lr": lr, "muon": True})
     return Muon(split, lr=config.lr, **options)  # type: ignore[arg-type]

@@ -13,28 +13,35 @@ Strategy = Literal["mse", "lpips-vgg", "ssim", "clip"]
 """The refinement strategies: which distance of sampled images to the truth is minimised."""
 
 
-class StageConfig(Section):
-    """Optimisation of one stage."""
+class Schedule(Section):
+    """Optimisation of one stage by AdamW."""
 
     steps: int = Field(ge=1, description="optimizer steps")
     batch: int = Field(ge=1, description="images a step")
-    optimizer: Literal["adamw", "muon"] = Field(
-        description="muon: orthogonalized momentum for convolution kernels, adamw for the rest"
-    )
     lr: float = Field(gt=0, description="peak learning rate of AdamW")
-    muon_lr: float = Field(gt=0, description="peak learning rate of Muon")
     min_lr: float = Field(
-        ge=0, description="AdamW's learning rate at the end of the cosine; Muon's in proportion"
+        ge=0, description="AdamW's learning rate at the end of the cosine; others' in proportion"
     )
     warmup: int = Field(ge=0, description="steps of linear warm-up")
-    weight_decay: float = Field(ge=0, description="AdamW's decoupled weight decay")
-    clip: float = Field(gt=0, description="largest gradient norm, of unscaled gradients")
+    weight_decay: float = Field(ge=0, description="decoupled weight decay")
+    clip: float = Field(
+        gt=0, description="largest gradient norm of a parameter group, of unscaled gradients"
+    )
     ema: float = Field(ge=0, lt=1, description="decay of the weights' moving average; 0: none")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
         description="Lightning's name of the number format; 16-mixed is bf16-mixed on a CPU"
     )
     checkpoint_every: int = Field(ge=1, description="steps between validations and saved states")
     keep: int = Field(ge=1, description="best checkpoints kept while training")
+
+
+class StageConfig(Schedule):
+    """Optimisation of one stage."""
+
+    optimizer: Literal["adamw", "muon"] = Field(
+        description="muon: orthogonalized momentum for convolution kernels, adamw for the rest"
+    )
+    muon_lr: float = Field(gt=0, description="peak learning rate of Muon")
 
 
 class RefineConfig(StageConfig):
@@ -52,7 +59,7 @@ class RefineConfig(StageConfig):
         return value
 
 
-def learning_rate(config: StageConfig, step: int) -> float:
+def learning_rate(config: Schedule, step: int) -> float:
     """Learning rate of a step (0-based): linear warm-up, then one cosine down to min_lr."""
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
