@@ -335,3 +335,24 @@ def test_the_users_own_images_go_through_the_same_workflow(tmp_path: Path) -> No
     assert planned(snakemake(tmp_path / "results", "-n", overlay=overlay)) == set()
     picture(99).save(images / "one more.png")
     assert "data" in planned(snakemake(tmp_path / "results", "-n", overlay=overlay))
+
+
+def test_the_documented_method_becomes_a_row_and_the_others_are_kept(
+    copy: Path, finished: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (REPOSITORY / "docs/add-a-method.md").read_text()
+    (module,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    section, rows = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    (copy / "src/ssimbad/methods/regression.py").write_text(module)
+    with (copy / "config.yaml").open("a") as stream:
+        stream.write(f"\n{section}")
+    monkeypatch.setenv("PYTHONPATH", str(copy / "src"))
+    own = {("train", "regression"), ("infer", "regression"), ("evaluate", "regression")}
+    assert planned_jobs(snakemake(finished.root, "-n", overlay=rows)) == own | {("report", "")}
+    done = snakemake(finished.root, overlay=rows)
+    assert done.returncode == 0, done.stderr
+    with (finished.root / "systems.csv").open() as stream:
+        systems = {line["method"]: line for line in csv.DictReader(stream)}
+    assert list(systems) == ["reference", "regression", "ssimbad", "ssimbad_refined"]
+    assert float(systems["regression"]["network_calls"]) == 1
+    assert '"regression"' in (finished.root / "index.html").read_text()
