@@ -210,13 +210,15 @@ def test_a_killed_run_resumes_to_the_same_numbers(prepared: Results, tmp_path: P
     values = tiny_values()
     values["train"] |= {"steps": 40, "checkpoint_every": 4}
     values["refine"] |= {"steps": 16, "checkpoint_every": 2}
+    values["scft"]["recipe"] |= {"steps": 24, "checkpoint_every": 4}
     runs = {}
     for name in ("whole", "killed"):
         runs[name] = Results(tmp_path / name)
         runs[name].root.mkdir()
         for part in ("data", "phi"):
             (runs[name].root / part).symlink_to(prepared.root / part)
-    for stage, row in (("train", "ssimbad"), ("refine", "ssimbad_refined")):
+    stages = (("train", "ssimbad"), ("refine", "ssimbad_refined"), ("train", "scft"))
+    for stage, row in stages:
         whole, killed = runs["whole"], runs["killed"]
         subprocess.run(_command(whole, values, stage, row), check=True, capture_output=True)
         process = subprocess.Popen(
@@ -240,6 +242,36 @@ def test_a_killed_run_resumes_to_the_same_numbers(prepared: Results, tmp_path: P
         assert not (killed.work(row) / "last.ckpt").exists()
     header = checkpoint.read_header(runs["killed"].checkpoint("ssimbad_refined"))
     assert header["phi"].items() <= json.loads((prepared.phi / "phi.json").read_text()).items()
+
+
+class TwoPlayers(Scalar):
+    """Two numbers with optimizer groups of their own, and a counter among the buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Parameter(torch.tensor([0.0]))
+        self.register_buffer("count", torch.tensor(0))
+
+    def optimizer_groups(self, lr):
+        return [{"params": [self.value], "lr": lr}, {"params": [self.other], "lr": lr / 4}]
+
+    def training_losses(self, batch, generator):
+        self.count += self.training
+        # Gradients of a thousand each, far above the clip.
+        return {"sum": 1000 * (-self.value - self.other).sum()}
+
+
+def test_groups_have_their_own_rates_and_are_clipped_apart(
+    prepared: Results, tmp_path: Path
+) -> None:
+    method = TwoPlayers()
+    history, _ = run(prepared, tmp_path, method, CONFIG.model_copy(update={"keep": 1}))
+    rates = [learning_rate(CONFIG, step) for step in range(CONFIG.steps)]
+    # Adam's steps are as long as the rate where the gradient is constant.
+    assert method.value.item() == pytest.approx(sum(rates), rel=1e-3)
+    assert method.other.item() == pytest.approx(sum(rates) / 4, rel=1e-3)
+    assert method.count.item() == CONFIG.steps
+    assert list(history["step"]) == [5, 10, 15, 20]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "missing"])
