@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import (
@@ -259,22 +259,12 @@ class Phase:
     row's method: the section for ``train``, its part ``refinement`` or ``sampling`` else.
     """
 
-    results: str
-    seed: int
-    seeds: list[int]
-    device: str
-    weights: str
-    rows: list[str]
-    data: DataConfig
-    phi: PhiConfig
-    unet: UNetConfig
-    train: Schedule
-    refine: RefineConfig
-    infer: InferConfig
-    evaluate: EvaluateConfig
-    sweep: SweepConfig
-    oracle: OracleConfig
     method: Section | None
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """A key of the config."""
 
     def __init__(self, text: str, phase: str, run: str | None = None) -> None:
         self.values = json.loads(text)
