@@ -33,11 +33,12 @@ def cost(results: Path) -> str:
             f"{results} was made by uncommitted code; run `make reproduce` on a commit"
         )
     machine = summary["machine"]
+    ended = pd.to_datetime(times["ended"])
+    minutes = (ended.max() - (ended - pd.to_timedelta(times["seconds"], "s")).min()).seconds / 60
     overlay = "" if results.name == "results" else f" CONFIG=config/{results.name[8:]}.yaml"
     return (
-        f"`make reproduce{overlay}`: the jobs' times, of which some ran side by side, add up to "
-        f"{times['seconds'].sum() / 60:.0f} minutes, at most "
-        f"{times['max_rss_mib'].max() / 1024:.1f} GiB each, on {machine['threads']} cores of an "
+        f"`make reproduce{overlay}` took {minutes:.0f} minutes from its first job to the report, at most "
+        f"{times['max_rss_mib'].max() / 1024:.1f} GiB a job, on {machine['threads']} cores of an "
         f"{machine['processor']} (commit {summary['code']['commit'][:10]})."
     )
 

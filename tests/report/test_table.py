@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from ssimbad.evaluation.compare import comparisons, read_runs, table
 from ssimbad.inference import SETTINGS
 from ssimbad.layout import Results
 from ssimbad.report.findings import verdict, write_findings
-from ssimbad.report.table import write_tables
+from ssimbad.report.table import write_tables, write_times
 
 ROWS = ["reference", "ssimbad_refined"]
 
@@ -132,3 +133,17 @@ def test_findings_say_which_claims_lack_rows(results: Results) -> None:
     text = (results.root / "findings.md").read_text()
     assert "## SSIMBaD beats SCFT\n\nNot tested" in text
     assert "| SSIMBaD, with refinement | same - cross | PSNR (dB) ↑ | -1.00" in text
+
+
+def test_times_are_those_of_the_runs_own_jobs(results: Results) -> None:
+    results.benchmarks.mkdir()
+    for job, seconds in (("data", 20.5), ("train_ssimbad", 99.25), ("train_gone", 7.0)):
+        path = results.benchmarks / f"{job}.tsv"
+        path.write_text(f"s\tmax_rss\n1.0\t1.0\n{seconds}\t512.5\n")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    write_times(["data", "train_ssimbad", "evaluate_ssimbad"], results)
+    assert (results.root / "times.csv").read_text().splitlines() == [
+        "job,seconds,max_rss_mib,ended",
+        "data,20.5,512.5,2001-09-09T01:46:40+00:00",
+        "train_ssimbad,99.25,512.5,2001-09-09T01:46:40+00:00",
+    ]

@@ -50,6 +50,8 @@ def snakemake(
     extra.write_text(f"results: {results}\n{overlay}")
     cores = os.environ.get("CORES", "all")
     command = [sys.executable, "-m", "snakemake", "--cores", cores, "--nocolor"]
+    # At this size most of a job is its start: as many at a time as there are cores.
+    command += ["--set-threads", "train=1", "refine=1"]
     configs = ["--configfile", "config/tiny.yaml", str(extra)]
     return subprocess.run([*command, *arguments, *configs], capture_output=True, text=True)
 

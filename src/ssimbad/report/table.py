@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
@@ -178,12 +179,20 @@ def _latex(frame: pd.DataFrame) -> str:
 
 
 def write_times(jobs: list[str], results: Results) -> None:
-    """Write ``times.csv``: seconds and peak memory of the jobs, where the workflow has run them."""
-    records = [
-        {"job": job} | pd.read_csv(path, sep="\t").iloc[-1][["s", "max_rss"]].to_dict()
-        for job in jobs
-        if (path := results.benchmarks / f"{job}.tsv").exists()
-    ]
-    times = pd.DataFrame(records, columns=["job", "s", "max_rss"])
-    times = times.rename(columns={"s": "seconds", "max_rss": "max_rss_mib"})
+    """Write ``times.csv``: of the jobs the workflow has run, seconds, peak memory and when they ended."""
+    records = []
+    for job in jobs:
+        path = results.benchmarks / f"{job}.tsv"
+        if path.exists():
+            measured = pd.read_csv(path, sep="\t").iloc[-1]
+            ended = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            records.append(
+                {
+                    "job": job,
+                    "seconds": measured["s"],
+                    "max_rss_mib": measured["max_rss"],
+                    "ended": ended.isoformat(timespec="seconds"),
+                }
+            )
+    times = pd.DataFrame(records, columns=["job", "seconds", "max_rss_mib", "ended"])
     write_text(results.root / "times.csv", times.to_csv(index=False, lineterminator="\n"))
