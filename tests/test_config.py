@@ -185,3 +185,14 @@ def test_the_command_line_tells_faults_without_a_traceback(tmp_path: Path) -> No
     assert unknown.returncode == 1
     assert "no row 'ssimbad_refined'" in unknown.stderr
     assert "Traceback" not in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("phase", "row"),
+    [("sweep", "scft"), ("oracle", "animediffusion"), ("train", "edm_refined"), ("infer", "x@1")],
+)
+def test_a_row_a_phase_is_not_for_is_one_line(phase: str, row: str) -> None:
+    done = run_cli(phase, row)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"ssimbad: {phase}: no row {row!r}: rows are ")

@@ -68,14 +68,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
     from ssimbad import phases
     from ssimbad.layout import Results
-    from ssimbad.methods import rows
 
     phase = arguments.command
     row = getattr(arguments, "row", None)
     if row is not None:
-        known = [
-            r for r, (_, s) in rows().items() if phase not in ("train", "refine") or s == phase
-        ]
+        known = config.rows_for(phase)
         if not re.fullmatch(r"[^@]+(@\d+)?", row) or config.row_of(row) not in known:
             raise UserError(f"{phase}: no row {row!r}: rows are {', '.join(known)}")
     if (arguments.json is None) != (arguments.results is None):

@@ -74,6 +74,19 @@ class _Base(Section):
         return value
 
 
+def rows_for(phase: str) -> list[str]:
+    """The rows a phase can be run for."""
+
+    def suits(method: type[Method], stage: str) -> bool:
+        if phase in ("train", "refine"):
+            return stage == phase
+        if phase == "sweep":
+            return method.sampling is not None and "steps" in method.sampling.model_fields
+        return phase != "oracle" or issubclass(method, DenoisingMethod)
+
+    return [row for row, (name, stage) in rows().items() if suits(methods()[name], stage)]
+
+
 def _consistent(config: Any) -> Any:
     multiple = 2 ** (len(config.unet.multipliers) - 1)
     if config.data.size % multiple:
@@ -88,11 +101,10 @@ def _consistent(config: Any) -> Any:
                 f"data.size ({config.data.size}) must be a multiple of {stride} for row {row!r}"
             )
     for row in config.sweep.rows:
-        sampling = methods()[rows()[row][0]].sampling
-        if sampling is None or "steps" not in sampling.model_fields:
+        if row not in rows_for("sweep"):
             raise ValueError(f"sweep.rows: {row!r} has no number of sampling steps to vary")
     for row in config.oracle.rows:
-        if not issubclass(methods()[rows()[row][0]], DenoisingMethod):
+        if row not in rows_for("oracle"):
             raise ValueError(
                 f"oracle.rows: {row!r} is no denoiser, as edm's and ssimbad's rows are"
             )
