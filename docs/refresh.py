@@ -27,7 +27,8 @@ PICTURES = (
 def cost(results: Path) -> str:
     """Time, memory, machine and commit of a run, as a sentence."""
     times = pd.read_csv(results / "times.csv")
-    summary = json.loads((results / "history/ssimbad_refined.json").read_text())
+    (history,) = (results / "history").rglob("ssimbad_refined.json")
+    summary = json.loads(history.read_text())
     if summary["code"]["dirty"]:
         raise SystemExit(
             f"{results} was made by uncommitted code; run `make reproduce` on a commit"

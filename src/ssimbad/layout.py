@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ssimbad.methods import stage_of
+
 
 class Results:
     """The results folder."""
@@ -17,15 +19,14 @@ class Results:
         self.sweep = self.root / "sweep"
         self.oracle = self.root / "oracle"
         self.features = self.root / "work" / "features"
-        self.benchmarks = self.root / "benchmarks"
 
     def checkpoint(self, row: str) -> Path:
         """The row's weights for use."""
-        return self.root / "checkpoints" / f"{row}.safetensors"
+        return self.root / "checkpoints" / stage_of(row) / f"{row}.safetensors"
 
     def history(self, row: str) -> Path:
         """Losses by step; the training's summary lies beside it as JSON."""
-        return self.root / "history" / f"{row}.csv"
+        return self.root / "history" / stage_of(row) / f"{row}.csv"
 
     def work(self, row: str) -> Path:
         """Resumable training state."""
@@ -38,3 +39,7 @@ class Results:
     def metrics(self, row: str) -> Path:
         """Measurements, a JSON file for each setting."""
         return self.root / "metrics" / row
+
+    def benchmark(self, phase: str, row: str | None = None) -> Path:
+        """Time and memory of a phase's job, as Snakemake notes them."""
+        return self.root / "benchmarks" / phase / f"{row or phase}.tsv"

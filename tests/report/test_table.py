@@ -136,12 +136,16 @@ def test_findings_say_which_claims_lack_rows(results: Results) -> None:
 
 
 def test_times_are_those_of_the_runs_own_jobs(results: Results) -> None:
-    results.benchmarks.mkdir()
-    for job, seconds in (("data", 20.5), ("train_ssimbad", 99.25), ("train_gone", 7.0)):
-        path = results.benchmarks / f"{job}.tsv"
+    for job, seconds in (
+        (("data", None), 20.5),
+        (("train", "ssimbad"), 99.25),
+        (("train", "x"), 7),
+    ):
+        path = results.benchmark(*job)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\tmax_rss\n1.0\t1.0\n{seconds}\t512.5\n")
         os.utime(path, (1_000_000_000, 1_000_000_000))
-    write_times(["data", "train_ssimbad", "evaluate_ssimbad"], results)
+    write_times([("data", None), ("train", "ssimbad"), ("evaluate", "ssimbad")], results)
     assert (results.root / "times.csv").read_text().splitlines() == [
         "job,seconds,max_rss_mib,ended",
         "data,20.5,512.5,2001-09-09T01:46:40+00:00",

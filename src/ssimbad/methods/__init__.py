@@ -22,3 +22,25 @@ def methods() -> dict[str, type[Method]]:
 def rows() -> dict[str, tuple[str, Stage]]:
     """Every row of the table: its method and the stage whose checkpoint it uses."""
     return {row: (name, stage) for name, m in methods().items() for row, stage in m.rows.items()}
+
+
+def row_of(run: str) -> str:
+    """The row of a run: ``row``, or ``row@seed`` for a further training seed."""
+    return run.partition("@")[0]
+
+
+def method_of(run: str) -> str:
+    """The name of a run's method."""
+    return rows()[row_of(run)][0]
+
+
+def stage_of(run: str) -> Stage:
+    """The stage whose checkpoint a run's images come from."""
+    return rows()[row_of(run)][1]
+
+
+def pretrained_run(run: str) -> str:
+    """The run whose checkpoint a refined row's run starts from: the same method's, of the same seed."""
+    row = row_of(run)
+    trained = next(r for r, s in methods()[method_of(run)].rows.items() if s == "train")
+    return trained + run.removeprefix(row)

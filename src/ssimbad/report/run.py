@@ -11,7 +11,7 @@ from ssimbad.evaluation.compare import Run, to_csv
 from ssimbad.files import read_text, write_text
 from ssimbad.inference import SETTINGS
 from ssimbad.layout import Results
-from ssimbad.methods import rows
+from ssimbad.methods import stage_of
 from ssimbad.report import figures
 from ssimbad.report.findings import write_findings
 from ssimbad.report.page import write_gallery, write_page
@@ -39,7 +39,7 @@ def report(
     """
     lines = read_text(results.data / "ATTRIBUTION.txt").splitlines()
     attribution = lines[0] if lines else ""
-    trained = [run for run in runs(config) if rows()[run.partition("@")[0]][1] != "none"]
+    trained = [run for run in runs(config) if stage_of(run) != "none"]
     swept = [row for row in config.sweep.rows if row in config.rows]
     guided = [row for row in config.oracle.rows if row in config.rows]
     sns.set_theme(style="whitegrid", font_scale=0.8)
@@ -66,22 +66,18 @@ def report(
     write_page(config.rows, table, attribution, drawn, results)
 
 
-def _jobs(config: Phase, swept: list[str], guided: list[str]) -> list[str]:
-    """The jobs behind the table, by the names of the workflow's benchmark files."""
-    jobs = ["data", "phi"]
+def _jobs(config: Phase, swept: list[str], guided: list[str]) -> list[tuple[str, str | None]]:
+    """The jobs behind the table: phase and run."""
+    jobs: list[tuple[str, str | None]] = [("data", None), ("phi", None)]
     for run in runs(config):
-        stage = rows()[run.partition("@")[0]][1]
+        stage = stage_of(run)
         phases = ([] if stage == "none" else [stage]) + ["infer", "evaluate"]
-        jobs += [f"{phase}_{run}" for phase in phases]
-    return jobs + [f"sweep_{row}" for row in swept] + [f"oracle_{row}" for row in guided]
+        jobs += [(phase, run) for phase in phases]
+    return jobs + [("sweep", row) for row in swept] + [("oracle", row) for row in guided]
 
 
 def _write_oracle(guided: list[str], results: Results) -> None:
-    """All rows of oracle guidance in one file, apart from the table."""
-    path = results.root / "oracle.csv"
+    """All rows of oracle guidance in one file, apart from the table; empty where there are none."""
     parts = [read_text(results.oracle / f"{row}.csv").splitlines() for row in guided]
-    if parts:
-        lines = [parts[0][0], *(line for part in parts for line in part[1:])]
-        write_text(path, "\n".join(lines) + "\n")
-    else:
-        path.unlink(missing_ok=True)
+    lines = [*parts[0][:1], *(line for part in parts for line in part[1:])] if parts else []
+    write_text(results.root / "oracle.csv", "".join(f"{line}\n" for line in lines))

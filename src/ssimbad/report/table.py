@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ssimbad.evaluation.compare import Run, to_csv
-from ssimbad.files import write_text
+from ssimbad.files import write_json, write_text
 from ssimbad.layout import Results
 from ssimbad.report.paper import LABELS, PAPER
 
@@ -125,22 +125,42 @@ STYLE = (
 )
 
 
+def table_csv(records: list[dict[str, Any]]) -> str:
+    """The text of ``table.csv``: the numbers, and the paper's beside them."""
+    long = [
+        record | {"paper": PAPER.get((record["method"], record["setting"], record["metric"]))}
+        for record in records
+    ]
+    return to_csv(long, COLUMNS)
+
+
+def _nested(records: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """The numbers over all seeds by row, setting and metric, for ``dvc metrics``."""
+    nested: dict[str, dict[str, dict[str, float]]] = {}
+    for record in records:
+        if record["seed"] is None and record["value"] is not None:
+            metrics = nested.setdefault(record["method"], {}).setdefault(record["setting"], {})
+            metrics[record["metric"]] = round(record["value"], 6)
+    return nested
+
+
 def write_tables(
     records: list[dict[str, Any]],
     found: dict[tuple[str, str], dict[int, Run]],
     attribution: str,
     results: Results,
 ) -> str:
-    """Write ``table.{csv,md,tex,html}`` and ``systems.csv``; return the table as an HTML fragment."""
+    """Write ``table.{csv,md,tex,html}``, ``metrics.json`` and ``systems.csv``.
+
+    Returns:
+        The table as an HTML fragment.
+    """
     entry = next(iter(next(iter(found.values())).values()))
     notes = _notes(entry, max(len(runs) for runs in found.values()), attribution)
     made = systems(found)
     page, systems_page = _page(records), _systems_page(made)
-    long = [
-        record | {"paper": PAPER.get((record["method"], record["setting"], record["metric"]))}
-        for record in records
-    ]
-    write_text(results.root / "table.csv", to_csv(long, COLUMNS))
+    write_text(results.root / "table.csv", table_csv(records))
+    write_json(results.root / "metrics.json", _nested(records))
     write_text(results.root / "systems.csv", to_csv(made, list(made[0])))
     bullets = "\n".join(f"- {note}" for note in notes)
     write_text(
@@ -178,17 +198,17 @@ def _latex(frame: pd.DataFrame) -> str:
     return written.to_latex(index=False, column_format=columns)
 
 
-def write_times(jobs: list[str], results: Results) -> None:
+def write_times(jobs: list[tuple[str, str | None]], results: Results) -> None:
     """Write ``times.csv``: of the jobs the workflow has run, seconds, peak memory and when they ended."""
     records = []
-    for job in jobs:
-        path = results.benchmarks / f"{job}.tsv"
+    for phase, run in jobs:
+        path = results.benchmark(phase, run)
         if path.exists():
             measured = pd.read_csv(path, sep="\t").iloc[-1]
             ended = datetime.fromtimestamp(path.stat().st_mtime, UTC)
             records.append(
                 {
-                    "job": job,
+                    "job": f"{phase}_{run}" if run else phase,
                     "seconds": measured["s"],
                     "max_rss_mib": measured["max_rss"],
                     "ended": ended.isoformat(timespec="seconds"),

@@ -1,0 +1,21 @@
+"""Where tensors are computed."""
+
+from __future__ import annotations
+
+import torch
+
+from ssimbad.errors import UserError
+
+
+def device_of(name: str) -> torch.device:
+    """The device the config names; ``auto`` is a GPU where there is one.
+
+    Raises:
+        UserError: there is no such GPU.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device: {name}: torch can use {torch.cuda.device_count()} GPUs here")
+    return device
