@@ -63,6 +63,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return results
 
 
+def table_of(document: Path, heading: str) -> dict[str, str]:
+    """The first two columns of the table under a heading of a Markdown file."""
+    section = document.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"]
+    return {cells[0]: cells[1] for cells in lines[2:]}
+
+
 def picture(seed: int, width: int = 40, height: int = 40) -> Image.Image:
     """A small random RGB picture of smooth blobs."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)

@@ -20,7 +20,8 @@ def rgb(colour: str) -> list[float]:
 
 
 def test_identities_differ_between_and_within_splits() -> None:
-    items = list(Faces(CONFIG, 42).items())
+    items, faults = Faces(CONFIG, 42).items()
+    assert faults == []
     assert [sum(i.split == s for i in items) for s in ("train", "validation", "test")] == [30, 4, 6]
     assert len({item.name for item in items}) == 40
     assert len({svg_of(CONFIG, 42, item.name) for item in items}) == 40

@@ -9,7 +9,6 @@ from __future__ import annotations
 import colorsys
 import io
 import json
-from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from importlib.metadata import version
@@ -21,7 +20,7 @@ from PIL import Image
 from pydantic import Field, field_validator
 from skimage.color import rgb2lab
 
-from ssimbad.data.source import Item
+from ssimbad.data.source import SPLITS, Item
 from ssimbad.rng import numpy_generator
 from ssimbad.section import Section
 
@@ -128,11 +127,13 @@ class Faces:
     def __init__(self, config: FacesConfig, seed: int) -> None:
         self.config, self.seed = config, seed
 
-    def items(self) -> Iterator[Item]:
-        """Every identity of every split."""
-        for split in ("train", "validation", "test"):
-            for i in range(getattr(self.config, split)):
-                yield Item(name=f"{split}_{i:05d}", split=split)
+    def items(self) -> tuple[list[Item], list[str]]:
+        """Every identity of every split; never a fault."""
+        return [
+            Item(name=f"{split}_{i:05d}", split=split)
+            for split in SPLITS
+            for i in range(getattr(self.config, split))
+        ], []
 
     def attribution(self) -> str:
         """Creator and licence of the style."""

@@ -13,14 +13,15 @@ that exists, matched by file stem; otherwise its own files are the images.
 from __future__ import annotations
 
 from collections import Counter
+from os.path import isdir  # False, not an error, where one may not look
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
-from ssimbad.data.images import is_image_name, read_image
+from ssimbad.data.images import display_size, is_image_name, read_image
 from ssimbad.data.source import Item
-from ssimbad.errors import UserError
+from ssimbad.errors import UserError, shown
 from ssimbad.rng import numpy_generator
 from ssimbad.section import Section
 
@@ -39,33 +40,40 @@ class FolderConfig(Section):
     )
 
 
-def _files(folder: Path, faults: list[str]) -> dict[str, Path]:
+def _files(folder: Path, root: Path, faults: list[str]) -> dict[str, Path]:
+    """The usable image files of a folder by stem."""
     try:
         paths = sorted(p for p in folder.iterdir() if p.is_file() and is_image_name(p))
     except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}") from None
-    counts = Counter(p.stem for p in paths)
-    faults += [
-        f"{folder}: several images are called {stem!r}" for stem, n in counts.items() if n > 1
-    ]
-    return {p.stem: p for p in paths}
+        faults.append(f"{shown(folder)}: {error.strerror}")
+        return {}
+    if not paths:
+        faults.append(f"{shown(folder)}: holds no PNG, JPEG or WebP image")
+    stems = Counter(p.stem for p in paths)
+    usable = {}
+    for path in paths:
+        if stems[path.stem] > 1:
+            faults.append(f"{shown(path)}: another image is called {shown(path.stem)!r} too")
+        elif not path.name.isprintable():
+            faults.append(f"{shown(path)}: control characters in the name")
+        elif not path.resolve().is_relative_to(root):
+            faults.append(f"{shown(path)}: a link out of the folder")
+        else:
+            usable[path.stem] = path
+    return usable
 
 
-def _pairs(folder: Path, faults: list[str]) -> dict[str, tuple[Path, Path | None]]:
-    if not (folder / "reference").is_dir():
-        images = _files(folder, faults)
-        if not images:
-            faults.append(f"{folder}: holds no PNG, JPEG or WebP image")
+def _pairs(folder: Path, root: Path, faults: list[str]) -> dict[str, tuple[Path, Path | None]]:
+    """A folder's usable images, with their sketches where it has sketches."""
+    if not isdir(folder / "reference"):
+        return {stem: (path, None) for stem, path in _files(folder, root, faults).items()}
+    images = _files(folder / "reference", root, faults)
+    if not isdir(folder / "sketch"):
         return {stem: (path, None) for stem, path in images.items()}
-    images = _files(folder / "reference", faults)
-    if not images:
-        faults.append(f"{folder / 'reference'}: holds no PNG, JPEG or WebP image")
-    if not (folder / "sketch").is_dir():
-        return {stem: (path, None) for stem, path in images.items()}
-    sketches = _files(folder / "sketch", faults)
+    sketches = _files(folder / "sketch", root, faults)
     faults += [f"{images[s]}: has no sketch" for s in sorted(images.keys() - sketches.keys())]
     faults += [f"{sketches[s]}: has no reference" for s in sorted(sketches.keys() - images.keys())]
-    return {stem: (path, sketches.get(stem)) for stem, path in images.items()}
+    return {stem: (images[stem], sketches[stem]) for stem in images.keys() & sketches.keys()}
 
 
 def _held_out(names: list[str], fraction: float, seed: int, what: str) -> set[str]:
@@ -81,27 +89,27 @@ class Folder:
     def __init__(self, config: FolderConfig, seed: int) -> None:
         self.config, self.seed = config, seed
 
-    def items(self) -> list[Item]:
-        """Every image of every split.
-
-        Raises:
-            UserError: one line for each fault of the folder, all of them together.
-        """
+    def items(self) -> tuple[list[Item], list[str]]:
+        """Every usable image of every split, and all the faults of the folder."""
         root = Path(self.config.path)
-        if not root.is_dir():
-            raise UserError(f"data.folder.path: {root}: no such folder")
+        if not isdir(root):
+            return [], [f"data.folder.path: {shown(root)}: no such folder"]
         faults: list[str] = []
+
+        def pairs_of(folder: Path) -> dict[str, tuple[Path, Path | None]]:
+            return _pairs(folder, root.resolve(), faults)
+
         train, test = (
-            ("train_data", "test_data") if (root / "train_data").is_dir() else ("train", "test")
+            ("train_data", "test_data") if isdir(root / "train_data") else ("train", "test")
         )
         pairs = {}
-        if (root / train).is_dir():
-            pairs["train"] = _pairs(root / train, faults)
-            pairs["test"] = _pairs(root / test, faults)
-            if (root / "validation").is_dir():
-                pairs["validation"] = _pairs(root / "validation", faults)
+        if isdir(root / train):
+            pairs["train"] = pairs_of(root / train)
+            pairs["test"] = pairs_of(root / test)
+            if isdir(root / "validation"):
+                pairs["validation"] = pairs_of(root / "validation")
         else:
-            everything = _pairs(root, faults)
+            everything = pairs_of(root)
             chosen = _held_out(list(everything), self.config.test, self.seed, "test")
             pairs["train"] = {k: v for k, v in everything.items() if k not in chosen}
             pairs["test"] = {k: v for k, v in everything.items() if k in chosen}
@@ -116,31 +124,36 @@ class Folder:
                 if name in splits:
                     faults.append(f"{name!r}: is in {splits[name]} and in {split}")
                 splits[name] = split
-        if not faults:
-            faults += [
-                f"{root}: too few images: {split} has {len(members)}, at least {least} needed"
-                for split, members in pairs.items()
-                if len(members) < (least := 2 if split == "test" else 1)
-            ]
-        if faults:
-            raise UserError("\n".join(faults))
+        faults += [
+            f"{shown(root)}: too few usable images: {split} has {len(members)}, at least {least} needed"
+            for split, members in pairs.items()
+            if len(members) < (least := 2 if split == "test" else 1)
+        ]
         return [
             Item(name=name, split=split, image=image, sketch=sketch)
             for split, members in sorted(pairs.items())
             for name, (image, sketch) in sorted(members.items())
-        ]
+        ], faults
 
     def attribution(self) -> str:
         """Nothing is known of the user's images."""
         return ""
 
     def load(self, item: Item, size: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, bytes]]:
-        """Read an image and, where there is one, its sketch."""
+        """Read an image and, where there is one, its sketch.
+
+        Raises:
+            UserError: one of them is not readable, or they differ in size.
+        """
         assert item.image is not None
         image = read_image(item.image, size)
         files = {"image": item.image.read_bytes()}
         if item.sketch is None:
             return image, None, files
+        own, other = display_size(item.image), display_size(item.sketch)
+        if own != other:
+            sizes = [f"{width}×{height}" for width, height in (own, other)]
+            raise UserError(f"{item.image}: is {sizes[0]}, its sketch {sizes[1]}")
         grey = read_image(item.sketch, size) @ np.array([0.299, 0.587, 0.114])
         files["sketch"] = item.sketch.read_bytes()
         return image, grey.round().astype(np.uint8), files

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
-from ssimbad.errors import UserError
+from ssimbad.errors import UserError, shown
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""Pillow's decoders that read users' files, whatever they are called."""
 
 
 def is_image_name(path: Path) -> bool:
@@ -30,6 +34,41 @@ def flatten(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image file's first frame, not yet decoded.
+
+    Raises:
+        UserError: it cannot be read, here or in the ``with`` block, or claims more pixels than
+            Pillow's limit for files that may be made to fill the memory.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                yield image
+    except UserError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        limit = (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise UserError(f"{shown(path)}: has more than {limit} million pixels") from None
+    except Exception as error:  # Pillow's decoders raise many kinds for damaged files
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(f"{shown(path)}: not readable as an image ({shown(reason)})") from None
+
+
+def display_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image as it is shown, upright by its EXIF tag; reads its header only.
+
+    Raises:
+        UserError: as :func:`opened`.
+    """
+    with opened(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (height, width) if turned else (width, height)
+
+
 def read_image(path: Path, size: int) -> np.ndarray:
     """Read an image file as a square: shorter side resized to ``size``, centre cropped.
 
@@ -37,11 +76,7 @@ def read_image(path: Path, size: int) -> np.ndarray:
         (size, size, 3) uint8 RGB.
 
     Raises:
-        UserError: the file cannot be read as an image.
+        UserError: as :func:`opened`.
     """
-    try:
-        with Image.open(path) as image:
-            fitted = ImageOps.fit(flatten(image), (size, size), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not readable as an image ({error})") from None
-    return np.asarray(fitted)
+    with opened(path) as image:
+        return np.asarray(ImageOps.fit(flatten(image), (size, size), Image.Resampling.LANCZOS))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 import multiprocessing
 import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,9 +26,12 @@ from ssimbad.data.source import SPLITS, Item, Source
 from ssimbad.data.warp import WarpConfig
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError
-from ssimbad.files import read_text, whole_folder, write_json, write_text
+from ssimbad.files import read_text, sha256_file, whole_folder, write_json, write_text
+from ssimbad.interruption import signal_when_gone
 from ssimbad.rng import numpy_generator
 from ssimbad.section import Section
+
+_CHUNK = 16  # images handed to a worker at a time
 
 
 class DataConfig(Section):
@@ -70,6 +77,51 @@ def _prepare(
     return image, sketch, {k: hashlib.sha256(v).hexdigest() for k, v in files.items()}
 
 
+def _leaks(records: list[dict[str, Any]]) -> list[str]:
+    """A line for each image that stands, byte for byte, in two splits."""
+    seen: dict[str, dict[str, Any]] = {}
+    faults = []
+    for record in records:
+        other = seen.setdefault(record["sha256"]["image"], record)
+        if other["split"] != record["split"]:
+            faults.append(
+                f"{record['name']!r} of {record['split']}: the same image as"
+                f" {other['name']!r} of {other['split']}"
+            )
+    return faults
+
+
+def _make_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    # A mapped file is sparse, and filling a sparse file on a full disk kills the process.
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _work_for(parent: int) -> None:
+    signal_when_gone(parent, signal.SIGKILL)
+
+
+@contextmanager
+def _loaded(items: list[Item], work: Callable[[Item], Any]) -> Iterator[Iterable[Any]]:
+    """What ``work`` makes of the items, in their order, on all processors granted."""
+    # The workflow sets this variable to the threads it grants.
+    granted = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    workers = min(granted, math.ceil(len(items) / _CHUNK))
+    if workers < 2:
+        yield map(work, items)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _work_for, (os.getpid(),)) as pool:
+        try:
+            yield pool.map(work, items, chunksize=_CHUNK)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def prepare(config: DataConfig, seed: int, folder: Path) -> None:
     """Build the store in ``folder``: arrays, ``manifest.json``, ``pairs.csv``, ``ATTRIBUTION.txt``.
 
@@ -77,27 +129,21 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
         UserError: every fault of the source, one a line; nothing is left behind.
     """
     source = config.make_source(seed)
-    items = sorted(source.items(), key=lambda item: (SPLITS.index(item.split), item.name))
-    faults: list[str] = []
+    found, faults = source.items()
+    items = sorted(found, key=lambda item: (SPLITS.index(item.split), item.name))
     with whole_folder(folder) as part:
         arrays = {}
         for split in SPLITS:
             count = sum(item.split == split for item in items)
             shape = (count, config.size, config.size)
             arrays[split] = [
-                np.lib.format.open_memmap(
-                    part / f"{split}_{kind}.npy", "w+", np.uint8, shape + tail
-                )
+                _make_array(part / f"{split}_{kind}.npy", shape + tail)
                 for kind, tail in (("images", (3,)), ("sketches", ()))
             ]
         work = partial(_prepare, source=source, size=config.size, seed=seed)
         filled = dict.fromkeys(SPLITS, 0)
         records = []
-        # The workflow sets this variable to the threads it grants.
-        workers = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context) as pool:
-            results = pool.map(work, items, chunksize=16)
+        with _loaded(items, work) as results:
             bar = tqdm(results, "data", len(items), unit=" images")
             for item, result in zip(items, bar, strict=True):
                 if isinstance(result, str):
@@ -108,6 +154,7 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
                 images[position], sketches[position], digests = result
                 filled[item.split] += 1
                 records.append({"name": item.name, "split": item.split, "sha256": digests})
+        faults += _leaks(records)
         if faults:
             raise UserError("\n".join(faults))
         for pair in arrays.values():
@@ -121,7 +168,13 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
         write_text(part / "ATTRIBUTION.txt", source.attribution())
         write_json(
             part / "manifest.json",
-            {"source": config.source, "size": config.size, "seed": seed, "items": records},
+            {
+                "source": config.source,
+                "size": config.size,
+                "seed": seed,
+                "files": {p.name: sha256_file(p) for p in sorted(part.iterdir())},
+                "items": records,
+            },
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,8 +24,8 @@ class Item:
 class Source(Protocol):
     """A source of images. It is sent to worker processes, so it must be picklable."""
 
-    def items(self) -> Iterable[Item]:
-        """All items, names unique over all splits; raises UserError with all faults found."""
+    def items(self) -> tuple[list[Item], list[str]]:
+        """All items that can be loaded, names unique over all splits; and the faults found, a line each."""
         ...
 
     def attribution(self) -> str:
