@@ -8,11 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
 from ssimbad import __version__
 from ssimbad.errors import UserError
+from ssimbad.files import is_full
+from ssimbad.interruption import ASKED_BY, STOPPED, Stopped, exit_on_sigterm, signal_when_gone
 
 _PHASES = {
     "data": "prepare images, sketches and test pairs",
@@ -50,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("config", help="check a config and show it merged")
     command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
     command.add_argument("--describe", action="store_true", help="explain every key instead")
+    command = commands.add_parser(
+        "verify", help="check a finished run against its digests and images"
+    )
+    command.add_argument("results", type=Path, help="the results folder")
     return parser
 
 
@@ -66,14 +73,22 @@ def _run(arguments: argparse.Namespace) -> None:
             print(yaml.safe_dump(values, sort_keys=False), end="")
         return
 
+    if arguments.command == "verify":
+        from ssimbad.layout import Results
+        from ssimbad.verify import verify
+
+        print(verify(Results(arguments.results)))
+        return
+
     from ssimbad import phases
     from ssimbad.layout import Results
+    from ssimbad.methods import row_of
 
     phase = arguments.command
     row = getattr(arguments, "row", None)
     if row is not None:
         known = config.rows_for(phase)
-        if not re.fullmatch(r"[^@]+(@\d+)?", row) or config.row_of(row) not in known:
+        if not re.fullmatch(r"[^@]+(@\d+)?", row) or row_of(row) not in known:
             raise UserError(f"{phase}: no row {row!r}: rows are {', '.join(known)}")
     if (arguments.json is None) != (arguments.results is None):
         raise UserError("--json and --results go together")
@@ -87,16 +102,24 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Run a command; a user's mistake is a line on stderr and exit status 1."""
+    """Run a command; a user's mistake is a line on stderr and exit status 1, a SIGTERM is status 143."""
     arguments = _parser().parse_args()
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_MININTERVAL", "5")
+    exit_on_sigterm()
+    if ASKED_BY in os.environ:
+        signal_when_gone(int(os.environ[ASKED_BY]), signal.SIGTERM)
     try:
         _run(arguments)
     except UserError as error:
         for line in str(error).splitlines():
             print(f"ssimbad: {line}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(STOPPED if isinstance(error, Stopped) else 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        print(f"ssimbad: {error.filename or 'disk'}: no space left on the disk", file=sys.stderr)
         sys.exit(1)

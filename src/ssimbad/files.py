@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,32 +16,81 @@ from typing import Any
 
 from ssimbad.errors import UserError
 
+_NOTHING = 1 << 16  # bytes; a disk with less than that free is full
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the user's share of it, is full."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # safetensors passes the system's number on in its text only.
+    return f"os error {errno.ENOSPC}" in str(error)
+
+
+def _left_behind(path: Path) -> Iterator[Path]:
+    """Temporary paths beside ``path`` of processes of this machine that no longer run."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(platform.node())}-(\d+)\.part")
+    for other in path.parent.iterdir():
+        if match := pattern.fullmatch(other.name):
+            try:
+                os.kill(int(match[1]), 0)
+            except ProcessLookupError:
+                yield other
+            except PermissionError:  # somebody else's, and alive
+                pass
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _part(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``, gone in the end; what killed processes left goes too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for other in list(_left_behind(path)):
+        _remove(other)
+    part = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.part")
+    try:
+        yield part
+    except Exception as error:
+        # torch says no more than that a write failed.
+        if is_full(error) or shutil.disk_usage(path.parent).free < _NOTHING:
+            raise UserError(
+                f"{path}: not written: no space left on the disk; what stood there before still does"
+            ) from error
+        raise
+    finally:
+        _remove(part)
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it replaces ``path``, on failure it goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    """Yield a temporary path beside ``path``; on success it replaces ``path``, on failure it goes.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    with _part(path) as part:
         yield part
         os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside ``path``; on success it replaces ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    try:
+    """Yield an empty temporary folder beside ``path``; on success it replaces ``path``.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    with _part(path) as part:
+        part.mkdir()
         yield part
         shutil.rmtree(path, ignore_errors=True)
         os.replace(part, path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

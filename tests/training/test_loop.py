@@ -4,6 +4,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -175,7 +176,10 @@ def test_mixed_precision_trains(prepared: Results, tmp_path: Path, precision: st
     assert 1 < method.value.item() < 4
 
 
-def test_two_trainers_never_share_a_folder(prepared: Results, tmp_path: Path) -> None:
+def test_two_trainers_never_share_a_folder(
+    prepared: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssimbad.training.loop._PATIENCE", 0.2)
     with (tmp_path / "lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another process is training here"):
@@ -208,9 +212,9 @@ def _command(results: Results, values: dict, stage: str, row: str) -> list[str]:
 
 def test_a_killed_run_resumes_to_the_same_numbers(prepared: Results, tmp_path: Path) -> None:
     values = tiny_values()
-    values["train"] |= {"steps": 40, "checkpoint_every": 4}
-    values["refine"] |= {"steps": 16, "checkpoint_every": 2}
-    values["scft"]["recipe"] |= {"steps": 24, "checkpoint_every": 4}
+    values["train"] |= {"steps": 24, "checkpoint_every": 4}
+    values["refine"] |= {"steps": 10, "checkpoint_every": 2}
+    values["scft"]["recipe"] |= {"steps": 16, "checkpoint_every": 4}
     runs = {}
     for name in ("whole", "killed"):
         runs[name] = Results(tmp_path / name)
@@ -242,6 +246,49 @@ def test_a_killed_run_resumes_to_the_same_numbers(prepared: Results, tmp_path: P
         assert not (killed.work(row) / "last.ckpt").exists()
     header = checkpoint.read_header(runs["killed"].checkpoint("ssimbad_refined"))
     assert header["phi"].items() <= json.loads((prepared.phi / "phi.json").read_text()).items()
+
+
+def _wait_for_steps(process: subprocess.Popen[bytes]) -> None:
+    """Reads progress until it tells of a first step."""
+    assert process.stderr is not None
+    text = b""
+    while not re.search(rb" [1-9]\d*/\d+ \[", text.rpartition(b"\r")[2]):
+        byte = process.stderr.read(1)
+        assert byte, text
+        text += byte
+
+
+@pytest.mark.parametrize(
+    ("stage", "row", "steps", "times"),
+    [("train", "ssimbad", 120, 2), ("refine", "ssimbad_refined", 50, 1)],
+)
+def test_a_sigterm_saves_the_running_step(
+    prepared: Results, tmp_path: Path, stage: str, row: str, steps: int, times: int
+) -> None:
+    values = tiny_values()
+    # One interval: whatever state there is, the signal saved it.
+    values[stage] |= {"steps": steps, "checkpoint_every": steps}
+    whole, stopped = Results(tmp_path / "whole"), Results(tmp_path / "stopped")
+    for results in (whole, stopped):
+        results.root.mkdir()
+        for part in ("data", "phi"):
+            (results.root / part).symlink_to(prepared.root / part)
+        if stage == "refine":
+            subprocess.run(_command(results, values, "train", "ssimbad"), check=True)
+    subprocess.run(_command(whole, values, stage, row), check=True, capture_output=True)
+    for _ in range(times):
+        process = subprocess.Popen(_command(stopped, values, stage, row), stderr=subprocess.PIPE)
+        _wait_for_steps(process)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 143
+        (step,) = re.findall(rb"ssimbad: stopped by SIGTERM after step (\d+), which is saved", told)
+        state = torch.load(stopped.work(row) / "last.ckpt", weights_only=True)
+        assert state["global_step"] == int(step)
+        assert not stopped.checkpoint(row).exists()
+    subprocess.run(_command(stopped, values, stage, row), check=True, capture_output=True)
+    assert stopped.checkpoint(row).read_bytes() == whole.checkpoint(row).read_bytes()
+    assert stopped.history(row).read_bytes() == whole.history(row).read_bytes()
 
 
 class TwoPlayers(Scalar):

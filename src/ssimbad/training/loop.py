@@ -2,22 +2,26 @@
 
 A Lightning "epoch" here is one checkpoint interval. At its end the validation loss is taken with the
 averaged weights, the best k of them are kept, and the whole state replaces ``work/<row>/last.ckpt``. A
+SIGTERM saves the state after the running step, or after the running validation, and ends the process. A
 batch, its noise and its warps depend on the step's number alone, so a resumed run is the same run.
 """
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import hashlib
 import json
 import logging
 import math
 import shutil
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pandas as pd
@@ -34,6 +38,7 @@ from ssimbad.data.store import Split
 from ssimbad.data.warp import WarpConfig
 from ssimbad.errors import UserError
 from ssimbad.files import whole_file
+from ssimbad.interruption import Stopped
 from ssimbad.methods.base import Batch, RefinedMethod, TrainedMethod
 from ssimbad.rng import torch_generator
 from ssimbad.section import Section
@@ -41,6 +46,8 @@ from ssimbad.training.batches import EvaluationBatches, TrainingBatches
 from ssimbad.training.losses import refinement_losses
 from ssimbad.training.optimizer import build
 from ssimbad.training.settings import RefineConfig, Schedule, learning_rate
+
+_PATIENCE = 60  # seconds to wait for another trainer to leave
 
 Objective = Callable[[Batch, torch.Generator], dict[str, Tensor]]
 
@@ -72,8 +79,8 @@ class _Stage(pl.LightningModule):
         return batch.to(device)
 
     def train_dataloader(self) -> DataLoader:
-        start = self.trainer.global_step
-        stop = min(start + self.config.checkpoint_every, self.config.steps)
+        start, interval = self.trainer.global_step, self.config.checkpoint_every
+        stop = min((start // interval + 1) * interval, self.config.steps)
         return DataLoader(self.batches, batch_size=None, sampler=range(start, stop))
 
     def val_dataloader(self) -> DataLoader:
@@ -97,6 +104,12 @@ class _Stage(pl.LightningModule):
         total = sum(v.item() for v in self.validation_objective(batch, generator).values())
         self.validation_sum += total * len(batch.names)
         self.validation_count += len(batch.names)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["training_sum"] = self.training_sum
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.training_sum = checkpoint["training_sum"]
 
     def configure_optimizers(self) -> Any:
         config = self.config
@@ -144,6 +157,8 @@ class _Keeper(Checkpoint):
         self.fingerprint = fingerprint
         self.history: list[dict[str, float]] = []
         self.best: list[tuple[float, int]] = []
+        self.loops: dict[str, Any] = {}
+        self.asked_to_stop = False
 
     def weights(self, step: int) -> Path:
         """File of the averaged weights after ``step`` steps."""
@@ -155,6 +170,41 @@ class _Keeper(Checkpoint):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history = state["history"]
         self.best = [(loss, step) for loss, step in state["best"]]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # In place of Lightning's handler, which ends a validation half done and saves nothing.
+        signal.signal(signal.SIGTERM, self._ask_to_stop)
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self.asked_to_stop = True
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.loops = copy.deepcopy(trainer.fit_loop.state_dict())
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Within an interval, have Lightning begin it anew on resuming: its remaining steps are one."""
+        loops = checkpoint["loops"]["fit_loop"]
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            steps = "epoch_loop.automatic_optimization.optim_progress"
+            checkpoint["loops"]["fit_loop"] = self.loops | {steps: loops[steps]}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        ends_interval = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if self.asked_to_stop and not ends_interval:
+            self._save(trainer)
+            self._stop(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        with whole_file(self.folder / "last.ckpt") as part:
+            trainer.save_checkpoint(part)
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        raise Stopped(
+            f"stopped by SIGTERM after step {trainer.global_step}, which is saved:"
+            " the same command goes on from there"
+        )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, _Stage)
@@ -171,12 +221,13 @@ class _Keeper(Checkpoint):
         if (validation, step) in self.best:
             with whole_file(self.weights(step)) as part:
                 save_file(self.average.validated, part)
-        with whole_file(self.folder / "last.ckpt") as part:
-            trainer.save_checkpoint(part)
+        self._save(trainer)
         kept = {self.weights(step) for _, step in self.best}
         for path in self.folder.glob("best-*.safetensors"):
             if path not in kept:
                 path.unlink()
+        if self.asked_to_stop and step < pl_module.config.steps:
+            self._stop(trainer)
 
 
 class _Progress(pl.Callback):
@@ -199,16 +250,29 @@ class _Progress(pl.Callback):
     def on_train_end(self, *_: Any) -> None:
         self.bar.close()
 
+    def on_exception(self, *_: Any) -> None:
+        # What went wrong shall stand on a line of its own.
+        if hasattr(self, "bar"):
+            self.bar.close()
+
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` against a second trainer for as long as this process lives."""
+    """Hold ``folder`` against a second trainer for as long as this process lives.
+
+    A trainer whose Snakemake was killed needs a moment to save its state and leave.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{folder}: another process is training here") from None
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise UserError(f"{folder}: another process is training here") from None
+                time.sleep(0.1)
         yield
 
 
@@ -274,7 +338,8 @@ def fit(
         seconds of this process's training, whether it resumed, and its loss networks.
 
     Raises:
-        UserError: the loss is not finite, or another process trains in ``folder``.
+        UserError: the loss is not finite, another process trains in ``folder``, the disk is full, or
+            a SIGTERM came (:class:`~ssimbad.interruption.Stopped`).
     """
     stage = "refine" if isinstance(config, RefineConfig) else "train"
     objective: Objective = method.training_losses

@@ -1,0 +1,130 @@
+"""Ending in good order: at a SIGTERM, when whoever asked for the work is gone; and starting after a kill."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+import psutil
+
+from ssimbad.errors import UserError
+
+ASKED_BY = "SSIMBAD_ASKED_BY"
+"""Environment variable: the process (Snakemake) on whose behalf a command works."""
+
+STOPPED = 128 + signal.SIGTERM
+"""Exit status after a SIGTERM, as a shell would report it."""
+
+
+class Stopped(UserError):
+    """Work ended by a SIGTERM; what it says tells how it goes on."""
+
+
+def exit_on_sigterm() -> None:
+    """From now on a SIGTERM unwinds the stack, so that temporary files go."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        sys.exit(STOPPED)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def signal_when_gone(process: int, number: signal.Signals) -> None:
+    """Send this process the signal once ``process`` has ended, however it ended.
+
+    A killed Snakemake leaves its jobs running; without this they would write beside those of the next.
+    Does nothing where the system cannot watch a process (Linux can).
+    """
+    try:
+        handle = os.pidfd_open(process)
+    except ProcessLookupError:
+        os.kill(os.getpid(), number)
+        return
+    except (AttributeError, OSError):
+        return
+
+    def wait() -> None:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        poll.poll()
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+_held: list[IO[str]] = []
+
+
+def _hold(results: Path) -> IO[str] | None:
+    """An open file that holds ``results`` until it is closed or the process ends; None: somebody does."""
+    path = results / "work" / "owner"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream = path.open("w")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.close()
+        return None
+    return stream
+
+
+def clear_stale_locks(results: Path, snakemake: Path) -> None:
+    """Remove the locks that a killed Snakemake left on files in ``results``.
+
+    Args:
+        results: the results folder.
+        snakemake: Snakemake's own folder, ``.snakemake``.
+    """
+    locks = [p for p in snakemake.glob("locks/*.lock") if f"\n{results}/" in f"\n{p.read_text()}"]
+    if locks and (stream := _hold(results)):
+        for path in locks:
+            path.unlink(missing_ok=True)
+        stream.close()
+
+
+def begin_run(results: Path) -> None:
+    """What Snakemake does before its first job: hold ``results`` while it lives, and pass a SIGTERM on to
+    the jobs that run.
+
+    Raises:
+        UserError: another run works in ``results``.
+    """
+    stream = _hold(results)
+    if stream is None:
+        raise UserError(f"{results}: another run is at work here")
+    _held.append(stream)
+    snakemake = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for child in psutil.Process().children(recursive=True):
+            if any(Path(part).name == "ssimbad" for part in _command(child)[:2]):
+                child.send_signal(signal.SIGTERM)
+        if callable(snakemake):
+            snakemake(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def leave_with_dvc() -> None:
+    """Have a Snakemake that DVC started be killed once that is gone, as it may be already."""
+    if "DVC_STAGE" not in os.environ:
+        return
+    parents = psutil.Process().parents()
+    named = [p for p in parents if any(Path(part).name == "dvc" for part in _command(p)[:3])]
+    if not named and os.getppid() == 1:
+        sys.exit("snakemake: the dvc that asked for this is gone")
+    signal_when_gone((named or parents)[0].pid, signal.SIGKILL)
+
+
+def _command(process: Any) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
