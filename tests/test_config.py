@@ -128,7 +128,7 @@ def test_files_that_are_no_config(tmp_path: Path, text: bytes, told: str) -> Non
     [
         (("ssimbad.sampling.steps", 9), {"infer", "report"}),
         (("ssimbad.refinement.steps", 9), {"refine", "report"}),
-        (("ssimbad.structural", 0.5), {"train", "report"}),
+        (("ssimbad.structural", 0.5), {"train", "infer", "report"}),
         (("phi.points", 9), {"phi", "report"}),
         (("evaluate.resamples", 999), {"evaluate", "report"}),
         (("rows", ["reference"]), {"report"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import cache
 from pathlib import Path
@@ -18,10 +19,10 @@ from pydantic import (
 )
 
 from ssimbad.data.prepare import DataConfig
-from ssimbad.errors import UserError
+from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.settings import EvaluateConfig, OracleConfig, SweepConfig
 from ssimbad.inference import InferConfig
-from ssimbad.methods import methods, rows
+from ssimbad.methods import method_of, methods, pretrained_run, rows, stage_of
 from ssimbad.methods.base import Method
 from ssimbad.methods.denoising import DenoisingMethod
 from ssimbad.networks.unet import UNetConfig
@@ -146,6 +147,7 @@ _PHASES: dict[str, tuple[str, ...]] = {
     "sweep": ("seed", "device", "weights", "data", "sweep"),
     "oracle": ("seed", "device", "weights", "data", "evaluate", "oracle"),
 }
+_USES_CHECKPOINT = ("infer", "sweep", "oracle")
 _METHOD_PART = {
     "refine": "refinement",
     "infer": "sampling",
@@ -193,18 +195,37 @@ def validate(values: dict[str, Any], where: str = "config") -> Any:
     try:
         return schema().model_validate(values)
     except ValidationError as error:
-        raise UserError("\n".join(f"{where}: {_fault(e)}" for e in error.errors())) from None
+        faults = [f"{where}: {shown(_fault(e))}" for e in error.errors()]
+        raise UserError("\n".join(faults)) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key stands once: plain YAML lets the last of several win."""
+
+
+def _distinct_keys(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key, _ in node.value:
+        if key.value in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key.value!r} stands twice", key.start_mark
+            )
+        seen.add(key.value)
+    return loader.construct_mapping(node)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _distinct_keys)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable ({error})") from None
-    except yaml.YAMLError as error:
-        detail = " ".join(str(error).split())
+        raise UserError(f"{path}: not readable ({shown(error)})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2000-99-99
+        detail = shown(" ".join(str(error).split()))
         raise UserError(f"{path}: not valid YAML ({detail})") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: must hold keys and values")
@@ -220,16 +241,29 @@ def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def load(overlays: list[Path]) -> Any:
+def load(overlays: list[Path], values: dict[str, Any] | None = None) -> Any:
     """``config.yaml`` of the current folder with overlays on it, the last one uppermost.
+
+    Args:
+        overlays: files that say what differs.
+        values: what else differs, on top of all.
 
     Raises:
         UserError: a file or a value is at fault.
     """
-    values = _read(BASE)
+    merged = _read(BASE)
     for path in overlays:
-        values = _overlay(values, _read(path))
-    return validate(values, str(overlays[-1] if overlays else BASE))
+        merged = _overlay(merged, _read(path))
+    return validate(_overlay(merged, values or {}), str(overlays[-1] if overlays else BASE))
+
+
+def load_merged(path: Path) -> Any:
+    """A whole config in one file, as a run leaves it.
+
+    Raises:
+        UserError: the file or a value is at fault.
+    """
+    return validate(_read(path), str(path))
 
 
 def runs(config: Any) -> list[str]:
@@ -238,13 +272,26 @@ def runs(config: Any) -> list[str]:
         row if k == 0 else f"{row}@{seed}"
         for row in config.rows
         for k, seed in enumerate(config.seeds)
-        if k == 0 or rows()[row][1] != "none"
+        if k == 0 or stage_of(row) != "none"
     ]
 
 
-def row_of(run: str) -> str:
-    """The row of a run."""
-    return run.partition("@")[0]
+def seed_of(config: Any, run: str) -> int:
+    """The training seed of a run."""
+    return int(run.partition("@")[2] or config.seeds[0])
+
+
+def _trained_by(config: Any, run: str) -> list[str]:
+    """Digests of what each training stage of a run reads of the config."""
+    stage = stage_of(run)
+    stages = [] if stage == "none" else [("train", pretrained_run(run))]
+    stages += [("refine", run)] if stage == "refine" else []
+    return [digest(phase_json(config, *stage)) for stage in stages]
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a phase's part of the config, as checkpoints and the phases that use them note it."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def phase_json(config: Any, phase: str, run: str | None = None) -> str:
@@ -252,14 +299,15 @@ def phase_json(config: Any, phase: str, run: str | None = None) -> str:
     values = config.model_dump(mode="json")
     chosen = {key: values[key] for key in _keys(phase)}
     if run is not None:
-        row, _, seed = run.partition("@")
-        name = rows()[row][0]
+        name = method_of(run)
         method, section = methods()[name], values.get(name, {})
         chosen["method"] = _method_values(method, section, phase)
         if phase in ("train", "refine"):
-            chosen["seed"] = int(seed) if seed else config.seeds[0]
+            chosen["seed"] = seed_of(config, run)
         if phase == "train" and method.own_recipe:
             chosen["train"] = section["recipe"]
+        if phase in _USES_CHECKPOINT:
+            chosen["trained_by"] = _trained_by(config, run)
     return json.dumps(chosen, sort_keys=True)
 
 
@@ -268,10 +316,14 @@ class Phase:
 
     The workflow tracks :func:`phase_json` and hands it to the command, so a phase cannot depend on
     a key whose change would go unnoticed. ``method`` is what the phase reads of the section of the
-    row's method: the section for ``train``, its part ``refinement`` or ``sampling`` else.
+    row's method: the section for ``train``, its part ``refinement`` or ``sampling`` else. ``digest``
+    is this part of the config's own; ``trained_by``, where a checkpoint is used, the digests that
+    its training stages must have had.
     """
 
     method: Section | None
+    digest: str
+    trained_by: list[str]
 
     if TYPE_CHECKING:
 
@@ -280,7 +332,10 @@ class Phase:
 
     def __init__(self, text: str, phase: str, run: str | None = None) -> None:
         self.values = json.loads(text)
-        method = None if run is None else methods()[rows()[row_of(run)][0]]
+        self.digest = digest(text)
+        if phase in _USES_CHECKPOINT:
+            self.trained_by = self.values["trained_by"]
+        method = None if run is None else methods()[method_of(run)]
         for key in _keys(phase):
             annotation = schema().model_fields[key].annotation
             if key == "train" and method is not None and method.own_recipe:

@@ -10,33 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 import yaml
 
-from ssimbad.config import Phase, row_of, runs
+from ssimbad.config import Phase, runs, seed_of
 from ssimbad.data.prepare import prepare, read_pairs
 from ssimbad.data.store import Split, to_pixels, to_unit
+from ssimbad.devices import device_of
 from ssimbad.errors import UserError
 from ssimbad.files import read_json, sha256_file, whole_file, write_json, write_text
 from ssimbad.inference import infer as colorize_test_set
 from ssimbad.layout import Results
-from ssimbad.methods import methods, rows
+from ssimbad.methods import method_of, methods, pretrained_run, row_of, stage_of
 from ssimbad.methods.base import Method, TrainedMethod
 from ssimbad.noise.search import Curve, Search
 from ssimbad.noise.transforms import Phi, parse
 from ssimbad.provenance import code_version, machine, package_digest, packages
 from ssimbad.rng import numpy_generator
 from ssimbad.training import checkpoint
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device: {name}: torch can use {torch.cuda.device_count()} GPUs here")
-    return device
 
 
 def data(config: Phase, results: Results) -> None:
@@ -94,18 +85,41 @@ def read_phi(results: Results) -> Phi:
         raise UserError(f"{results.phi / 'phi.json'}: not a φ") from None
 
 
+def _trained(
+    row: str, results: Results, trained_by: list[str] | None = None
+) -> tuple[TrainedMethod, dict[str, Any]]:
+    """A row's method and header, from a checkpoint that is this run's own.
+
+    Raises:
+        UserError: the checkpoint is missing, damaged, or of another row, data, φ or config.
+    """
+    path = results.checkpoint(row)
+    method, header = checkpoint.load(path)
+    expected = {
+        "row": row,
+        "data": sha256_file(results.data / "manifest.json"),
+        "phi": read_phi(results).to_dict(),
+        "config": trained_by or header.get("config"),
+    }
+    for key, value in expected.items():
+        if header.get(key) != value:
+            raise UserError(f"{path}: is of another {key} than this run's")
+    return method, header
+
+
 def _fit_and_save(
     method: TrainedMethod, header: dict[str, Any], config: Phase, row: str, results: Results
 ) -> None:
     from ssimbad.training.loop import discard_state, fit
 
     stage = header["stage"]
-    device = _device(config.device)
+    device = device_of(config.device)
     section = config.train if stage == "train" else config.refine
     header = header | {
         "seed": config.seed,
         "warp": config.data.warp.model_dump(mode="json"),
         "data": sha256_file(results.data / "manifest.json"),
+        "config": [*header.get("config", []), config.digest],
         "stages": [
             *header.get("stages", []),
             {"stage": stage} | section.model_dump(mode="json"),
@@ -147,7 +161,7 @@ def _fit_and_save(
 
 def train(config: Phase, row: str, results: Results) -> None:
     """Pretraining of a row into its checkpoint."""
-    name = rows()[row_of(row)][0]
+    name = method_of(row)
     chosen = read_phi(results)
     assert config.method is not None
     header = {
@@ -162,17 +176,11 @@ def train(config: Phase, row: str, results: Results) -> None:
     _fit_and_save(method, header, config, row, results)
 
 
-def pretrained_row(run: str) -> str:
-    """The run whose checkpoint a refined row's run starts from: the same method's, of the same seed."""
-    row = row_of(run)
-    trained = next(r for r, s in methods()[rows()[row][0]].rows.items() if s == "train")
-    return trained + run.removeprefix(row)
-
-
 def refine(config: Phase, row: str, results: Results) -> None:
     """Trajectory refinement of a row, from its pretrained checkpoint into its own."""
-    source = results.checkpoint(pretrained_row(row))
-    method, header = checkpoint.load(source)
+    before = pretrained_run(row)
+    source = results.checkpoint(before)
+    method, header = _trained(before, results)
     assert config.method is not None
     header = {k: v for k, v in header.items() if k != "best"} | {
         "row": row,
@@ -185,15 +193,14 @@ def refine(config: Phase, row: str, results: Results) -> None:
 
 def infer(config: Phase, row: str, results: Results) -> None:
     """A row's images of both settings."""
-    name, stage = rows()[row_of(row)]
+    name, stage = method_of(row), stage_of(row)
     record: dict[str, Any] = {"row": row, "method": name, "stage": stage, "config": config.values}
     if stage == "none":
         method: Method = methods()[name]()
     else:
-        path = results.checkpoint(row)
-        method, header = checkpoint.load(path)
-        record |= {"checkpoint": sha256_file(path), "header": header}
-    device = _device(config.device)
+        method, header = _trained(row, results, config.trained_by)
+        record |= {"checkpoint": sha256_file(results.checkpoint(row)), "header": header}
+    device = device_of(config.device)
     colorize_test_set(
         method,
         config.method,
@@ -209,24 +216,29 @@ def infer(config: Phase, row: str, results: Results) -> None:
 
 def evaluate(config: Phase, row: str, results: Results) -> None:
     """A row's metrics in both settings."""
+    from ssimbad.evaluation.run import Measurer
     from ssimbad.evaluation.run import evaluate as measure
 
     partners = read_pairs(results.data)
     folder = results.images(row)
+    measurer = Measurer(
+        results.data,
+        config.evaluate,
+        config.seed,
+        config.weights,
+        device_of(config.device),
+        results.features,
+    )
     measure(
+        measurer,
         row,
         {
             "same": (folder / "same", {name: name for name in partners}),
             "cross": (folder / "cross", partners),
         },
         data=results.data,
-        config=config.evaluate,
-        seed=config.seed,
-        weights=config.weights,
-        device=_device(config.device),
-        cache=results.features,
         record={"infer": read_json(folder / "infer.json"), "config": config.values},
-        with_fid=rows()[row_of(row)][1] != "none",
+        with_fid=stage_of(row) != "none",
         output=results.metrics(row),
     )
 
@@ -236,9 +248,9 @@ def sweep(config: Phase, row: str, results: Results) -> None:
     from ssimbad.evaluation.compare import to_csv
     from ssimbad.evaluation.sweep import sweep as measure
 
-    method, _ = checkpoint.load(results.checkpoint(row))
+    method, _ = _trained(row, results, config.trained_by)
     assert config.method is not None
-    split, device = Split(results.data, "test"), _device(config.device)
+    split, device = Split(results.data, "test"), device_of(config.device)
     records = measure(
         method,
         config.method,
@@ -259,13 +271,13 @@ def oracle(config: Phase, row: str, results: Results) -> None:
     from ssimbad.evaluation.oracle import oracle as measure
     from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
 
-    method, _ = checkpoint.load(results.checkpoint(row))
+    method, _ = _trained(row, results, config.trained_by)
     if not isinstance(method, DenoisingMethod):
         raise UserError(
             f"oracle: {row} is no denoiser: oracle guidance is for edm and ssimbad rows"
         )
     assert isinstance(config.method, SamplingConfig)
-    split, device = Split(results.data, "test"), _device(config.device)
+    split, device = Split(results.data, "test"), device_of(config.device)
     records = measure(
         method,
         config.method,
@@ -284,12 +296,13 @@ def oracle(config: Phase, row: str, results: Results) -> None:
 
 
 def report(config: Phase, results: Results) -> None:
-    """What people read, from what the other phases wrote, and the merged config beside it."""
+    """What people read, from what the other phases wrote; beside it the merged config and all digests."""
     from ssimbad.evaluation.compare import comparisons, read_runs, table
     from ssimbad.report.run import report as compose
+    from ssimbad.verify import write_digests
 
     found = read_runs(
-        {(row_of(run), _seed(config, run)): results.metrics(run) for run in runs(config)}
+        {(row_of(run), seed_of(config, run)): results.metrics(run) for run in runs(config)}
     )
     resamples = config.evaluate.resamples
     compose(
@@ -303,8 +316,4 @@ def report(config: Phase, results: Results) -> None:
         results.root / "config.yaml",
         yaml.safe_dump(config.values, sort_keys=False, allow_unicode=True),
     )
-
-
-def _seed(config: Phase, run: str) -> int:
-    seed = run.partition("@")[2]
-    return int(seed) if seed else config.seeds[0]
+    write_digests(results)

@@ -1,0 +1,297 @@
+"""Checkpoints, configs, weights and training that are at fault: the second table of docs/bad-input.md."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from ssimbad import phases
+from ssimbad.config import load, phase_json, validate
+from ssimbad.errors import UserError
+from ssimbad.files import write_json
+from ssimbad.layout import Results
+from ssimbad.training import checkpoint
+from tests.conftest import REPOSITORY, phase_of, table_of, tiny_values
+
+
+def short_values() -> dict:
+    """The tiny config, trained for two steps."""
+    values = tiny_values()
+    values["train"] |= {"steps": 2, "checkpoint_every": 1, "warmup": 0}
+    return values
+
+
+@pytest.fixture(scope="module")
+def trained(prepared: Results, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """A run with trained checkpoints of ssimbad and edm. Tests copy it."""
+    results = Results(tmp_path_factory.mktemp("trained"))
+    for part in ("data", "phi"):
+        shutil.copytree(prepared.root / part, results.root / part)
+    for row in ("ssimbad", "edm"):
+        phases.train(phase_of(short_values(), "train", row), row, results)
+    return results
+
+
+@pytest.fixture
+def results(trained: Results, tmp_path: Path) -> Results:
+    shutil.copytree(trained.root, tmp_path / "results")
+    return Results(tmp_path / "results")
+
+
+def infer(results: Results, change: Callable[[dict], object] = lambda values: None) -> None:
+    values = short_values()
+    change(values)
+    phases.infer(phase_of(values, "infer", "ssimbad"), "ssimbad", results)
+
+
+class Trap:
+    """Creates a file as it is unpickled."""
+
+    def __init__(self, sprung: Path) -> None:
+        self.sprung = sprung
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.sprung),)
+
+
+def trapped(path: Path) -> None:
+    path.write_bytes(pickle.dumps(Trap(path.with_name("sprung"))))
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def otherwise_seeded(results: Results) -> None:
+    path = results.data / "manifest.json"
+    write_json(path, json.loads(path.read_text()) | {"seed": 7})
+
+
+def with_other_phi(results: Results) -> None:
+    path = results.phi / "phi.json"
+    write_json(path, json.loads(path.read_text()) | {"c": 0.77})
+
+
+CHECKPOINTS: dict[str, tuple[Callable[[Results], object], str]] = {
+    "missing checkpoint": (lambda r: r.checkpoint("ssimbad").unlink(), "no such file"),
+    "truncated checkpoint": (lambda r: shorten(r.checkpoint("ssimbad")), "damaged"),
+    "foreign checkpoint": (
+        lambda r: save_file({"w": torch.zeros(1)}, r.checkpoint("ssimbad")),
+        "not a checkpoint of ssimbad",
+    ),
+    "checkpoint of another row": (
+        lambda r: shutil.copy(r.checkpoint("edm"), r.checkpoint("ssimbad")),
+        "is of another row",
+    ),
+    "checkpoint of other data": (otherwise_seeded, "is of another data"),
+    "checkpoint of another φ": (with_other_phi, "is of another phi"),
+    "pickle for a checkpoint": (lambda r: trapped(r.checkpoint("ssimbad")), "not a checkpoint"),
+}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_bad_checkpoint_is_refused(results: Results, name: str) -> None:
+    change, told = CHECKPOINTS[name]
+    change(results)
+    with pytest.raises(UserError, match=told) as caught:
+        infer(results)
+    assert str(caught.value).startswith(f"{results.checkpoint('ssimbad')}: ")
+    assert not results.images("ssimbad").exists()
+    assert not list(results.root.rglob("sprung"))
+
+
+def test_checkpoint_of_another_config(results: Results) -> None:
+    infer(results)
+    with pytest.raises(UserError, match="is of another config"):
+        infer(results, lambda values: values["train"].update(lr=0.5))
+
+
+def test_weights_that_do_not_fit_their_header_are_refused(results: Results) -> None:
+    path = results.checkpoint("ssimbad")
+    header = checkpoint.read_header(path)
+    weights = load_file(path)
+    weights.pop(next(iter(weights)))
+    save_file(weights, path, {"ssimbad": json.dumps(header)})
+    with pytest.raises(UserError, match="do not fit"):
+        infer(results)
+
+
+@pytest.mark.parametrize("name", ["damaged training state", "training state of another config"])
+def test_a_training_state_that_cannot_be_used_is_not(
+    results: Results, name: str, capsys: pytest.CaptureFixture
+) -> None:
+    whole = results.checkpoint("ssimbad").read_bytes()
+    state = results.work("ssimbad") / "last.ckpt"
+    if name == "damaged training state":
+        trapped(state)
+    else:
+        torch.save({"callbacks": {"_Keeper": {"fingerprint": "of another"}}}, state)
+    phases.train(phase_of(short_values(), "train", "ssimbad"), "ssimbad", results)
+    assert results.checkpoint("ssimbad").read_bytes() == whole
+    told = f"{state}: not readable, starting over"
+    assert (told in capsys.readouterr().out) == (name == "damaged training state")
+    assert not list(results.root.rglob("sprung"))
+
+
+def overlay_of(text: str | bytes) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    return write
+
+
+CONFIGS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "config that is no YAML": (overlay_of("a: ["), "overlay.yaml: not valid YAML"),
+    "config that is no mapping": (overlay_of("- 1"), "overlay.yaml: must hold keys and values"),
+    "config that is no text": (overlay_of(b"a: \xff"), "overlay.yaml: not readable"),
+    "missing config": (lambda path: None, "overlay.yaml: no such file"),
+    "key that stands twice": (
+        overlay_of("train: {steps: 3}\ntrain: {batch: 4}"),
+        "overlay.yaml: not valid YAML .key 'train' stands twice",
+    ),
+    "unknown key": (
+        overlay_of("train: {step: 3}"),
+        "overlay.yaml: train.step: 3: no such key: keys here are steps",
+    ),
+    "missing key": (overlay_of("data: 3"), "overlay.yaml: data: 3: "),
+    "value of another type": (overlay_of("train: {steps: many}"), "train.steps: .*valid integer"),
+    "value out of range": (overlay_of("train: {lr: -1.0}"), "train.lr: -1.0: .*greater than 0"),
+    "number that is none": (overlay_of("train: {lr: .nan}"), "train.lr: NaN: .*finite number"),
+    "unknown row": (overlay_of("rows: [magic]"), "rows: .*no row 'magic': rows are animediffusion"),
+    "sizes that do not fit each other": (overlay_of("data: {size: 44}"), "data.size: 44: .*of 8"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_bad_config_is_refused(tmp_path: Path, name: str) -> None:
+    write, told = CONFIGS[name]
+    path = tmp_path / "overlay.yaml"
+    write(path)
+    with pytest.raises(UserError, match=told) as caught:
+        load([path])
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+ELSEWHERE = {
+    "loss that is not finite": "tests/training/test_loop.py",
+    "unreachable weights": "tests/pretrained/test_weights.py",
+    "wrong weights": "tests/pretrained/test_weights.py",
+}
+OWN = ("checkpoint of another config", "full disk")
+STATES = ("damaged training state", "training state of another config")
+
+
+def test_the_documentation_lists_what_is_tested() -> None:
+    told = table_of(REPOSITORY / "docs/bad-input.md", "Checkpoints, configs, weights, training")
+    assert set(told) == {*CHECKPOINTS, *CONFIGS, *ELSEWHERE, *OWN, *STATES}
+
+
+def test_full_disk(results: Results) -> None:
+    """On a disk of its own, which is filled as training saves its state; then space is made."""
+    script = f"""
+        set -e
+        mount -t tmpfs -o size=24m none {results.root}/work
+        cd {REPOSITORY}
+        run() {{ {sys.executable} -m ssimbad train ssimbad --results {results.root} --json "$JSON"; }}
+        head -c 20m /dev/zero > {results.root}/work/ballast
+        ! run 2> {results.root}/first.log
+        ls {results.root}/work/ssimbad > {results.root}/left.log
+        rm {results.root}/work/ballast
+        run 2> {results.root}/second.log
+    """
+    values = short_values()
+    values["train"]["steps"] = 3
+    values["unet"]["width"] = 24
+    text = phase_json(validate(values), "train", "ssimbad")
+    probe = subprocess.run(
+        ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True
+    )
+    if probe.returncode:
+        pytest.skip("no disk of our own can be mounted here")
+    done = subprocess.run(
+        ["unshare", "-rm", "bash", "-c", script],
+        env=os.environ | {"JSON": text},
+        capture_output=True,
+        text=True,
+    )
+    told = (results.root / "first.log").read_text()
+    assert done.returncode == 0, told + done.stderr
+    assert re.search(r"^ssimbad: .*: not written: no space left on the disk; ", told, re.M)
+    assert "Traceback" not in told
+    assert ".part" not in (results.root / "left.log").read_text()
+    assert checkpoint.read_header(results.checkpoint("ssimbad"))["stages"][0]["steps"] == 3
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 10**6), st.floats(), st.text(max_size=5), st.just([])
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@st.composite
+def disturbed(draw: st.DrawFn) -> dict:
+    """The tiny config with some values replaced, keys dropped or added."""
+    values = tiny_values()
+    for _ in range(draw(st.integers(1, 4))):
+        place = values
+        while True:
+            key = draw(st.sampled_from([*place, "nonsense"]))
+            if isinstance(place.get(key), dict) and place[key] and draw(st.integers(0, 3)):
+                place = place[key]
+                continue
+            if draw(st.integers(0, 4)):
+                place[key] = draw(VALUES)
+            else:
+                place.pop(key, None)
+            break
+        if not values:
+            break
+    return values
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(values=disturbed())
+def test_random_configs_are_valid_or_lines_that_name_keys(values: dict) -> None:
+    told = []
+    try:
+        loaded = validate(values)
+    except UserError as error:
+        told = str(error).splitlines()
+    else:
+        for row in loaded.rows:
+            assert json.loads(phase_json(loaded, "infer", row))
+    assert all(line.startswith("config: ") and line.isprintable() for line in told)
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.one_of(st.binary(max_size=60), VALUES.map(lambda v: yaml.safe_dump(v).encode())))
+def test_random_files_are_an_overlay_or_one_line(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "overlay.yaml"
+    path.write_bytes(data)
+    told = []
+    try:
+        load([path])
+    except UserError as error:
+        told = str(error).splitlines()
+    assert all(line.startswith(f"{path}: ") and line.isprintable() for line in told)
