@@ -13,7 +13,7 @@ from ssimbad.data.prepare import read_pairs
 from ssimbad.data.store import Split
 from ssimbad.errors import UserError
 from ssimbad.evaluation.metrics import frechet_distance, psnr
-from ssimbad.evaluation.run import evaluate, read_results
+from ssimbad.evaluation.run import Measurer, evaluate, read_results
 from ssimbad.evaluation.settings import EvaluateConfig
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.layout import Results
@@ -57,15 +57,13 @@ def test_a_row_is_measured_against_truth_and_reference(prepared: Results, tmp_pa
     for name in split.names:
         # Handing out the partner's truth: palette 0 against the reference, far from the truth.
         Image.fromarray(split.images[split.index[pairs[name]]]).save(shifted / f"{name}.png")
+    config = EvaluateConfig(batch=4, resamples=200)
+    device, cache = torch.device("cpu"), tmp_path / "features"
     evaluate(
+        Measurer(prepared.data, config, 0, "auto", device, cache),
         "test",
         {"cross": (shifted, pairs)},
         data=prepared.data,
-        config=EvaluateConfig(batch=4, resamples=200),
-        seed=0,
-        weights="auto",
-        device=torch.device("cpu"),
-        cache=tmp_path / "features",
         record={"made": "by hand"},
         with_fid=True,
         output=tmp_path / "metrics",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -82,7 +85,8 @@ class _Features:
         key.update(f"{self.weights['digest']} {tuple(pixels.shape)} {self.device.type}".encode())
         path = self.cache / f"{key.hexdigest()}.safetensors"
         if path.exists():
-            return load_file(path)["features"].numpy()
+            with suppress(SafetensorError, KeyError):  # damaged: made anew
+                return load_file(path)["features"].numpy()
         if self.network is None:
             self.network = Inception(self.choice).to(self.device)
         rows = []
@@ -96,95 +100,140 @@ class _Features:
         return features.numpy()
 
 
-def evaluate(
-    row: str,
-    settings: dict[str, tuple[Path, dict[str, str]]],
-    *,
-    data: Path,
-    config: EvaluateConfig,
-    seed: int,
-    weights: str,
-    device: torch.device,
-    cache: Path,
-    record: dict[str, Any],
-    with_fid: bool,
-    output: Path,
-) -> None:
-    """Measure a row and write ``output/<setting>.json`` for each setting.
-
-    Every image is compared with the truth of its sketch; ``palette`` with its unwarped reference.
+class Measurer:
+    """Measures sets of images of the test split. Every image is compared with the truth of its sketch;
+    ``palette`` with its unwarped reference.
 
     Args:
-        row: the row's id.
-        settings: for each setting the folder of images and, by name, whose image was the reference.
         data: the packed store.
         config: batch size and resamples.
         seed: of the bootstrap.
         weights: where the metric networks' weights may come from.
         device: where networks run.
         cache: folder of Inception features.
-        record: what else to note of the row's origin.
-        with_fid: false for images that are copies of other images, whose FID says nothing.
-        output: folder of the JSON files.
 
     Raises:
-        UserError: images are missing, surplus or damaged, or weights cannot be had.
+        UserError: weights cannot be had.
     """
-    start = time.monotonic()
-    split = Split(data, "test")
-    truth = split.image_pixels(list(range(len(split))))
-    lpips_alex = lpips_network("alex", weights).to(device)
-    sources = {"lpips": fetch("alex", weights)[1]}
-    if with_fid:
-        features = _Features(weights, config.batch, device, cache)
-        sources["fid"] = features.weights
-    for setting, (folder, partners) in settings.items():
-        pixels = read_results(folder, split.names, split.size)
-        reference = truth[[split.index[partners[name]] for name in split.names]]
+
+    def __init__(
+        self,
+        data: Path,
+        config: EvaluateConfig,
+        seed: int,
+        weights: str,
+        device: torch.device,
+        cache: Path,
+    ) -> None:
+        self.split = Split(data, "test")
+        self.config, self.seed, self.device = config, seed, device
+        self.truth = self.split.image_pixels(list(range(len(self.split))))
+        self.lpips = lpips_network("alex", weights).to(device)
+        self.sources = {"lpips": fetch("alex", weights)[1]}
+        self._open_features = partial(_Features, weights, config.batch, device, cache)
+
+    @cached_property
+    def features(self) -> _Features:
+        """Inception's features of image sets."""
+        opened = self._open_features()
+        self.sources["fid"] = opened.weights
+        return opened
+
+    def measure(
+        self, folder: Path, partners: dict[str, str], with_fid: bool, label: str
+    ) -> dict[str, Any]:
+        """A folder's images: metrics with intervals, each image's values, and the pixels' digest.
+
+        Args:
+            folder: holds ``<name>.png`` for every test image and nothing else.
+            partners: by name, whose image was the reference.
+            with_fid: false for images that are copies of other images, whose FID says nothing.
+            label: what the progress bar says.
+
+        Raises:
+            UserError: images are missing, surplus or damaged.
+        """
+        names, batch = self.split.names, self.config.batch
+        pixels = read_results(folder, names, self.split.size)
+        reference = self.truth[[self.split.index[partners[name]] for name in names]]
         columns: dict[str, list[Tensor]] = {metric: [] for metric in PER_IMAGE}
         with torch.inference_mode():
             for x, y, r in zip(
-                *(t.split(config.batch) for t in (pixels, truth, reference)), strict=True
+                *(t.split(batch) for t in (pixels, self.truth, reference)), strict=True
             ):
                 x, y, r = (t.float() / 255 for t in (x, y, r))
                 columns["psnr"].append(psnr(x, y))
                 columns["ms_ssim"].append(ms_ssim(x, y))
-                distance = lpips_alex(x.to(device), y.to(device), normalize=True)
+                distance = self.lpips(x.to(self.device), y.to(self.device), normalize=True)
                 columns["lpips"].append(distance.flatten().cpu())
                 columns["palette"].append(palette_distance(x, r))
         per_image = {metric: torch.cat(v).double().numpy() for metric, v in columns.items()}
         metrics: dict[str, dict[str, float | None]] = {}
         for metric, values in per_image.items():
-            low, high = bootstrap_interval(values, config.resamples, seed)
+            low, high = bootstrap_interval(values, self.config.resamples, self.seed)
             metrics[metric] = {"value": float(values.mean()), "ci_low": low, "ci_high": high}
         fid = kid = None
         if with_fid:
-            own, real = features.of(pixels, f"{row} {setting}"), features.of(truth, "the truth")
+            own, real = self.features.of(pixels, label), self.features.of(self.truth, "the truth")
             fid, kid = frechet_distance(own, real), kernel_distance(own, real)
         metrics["fid"] = {"value": fid, "ci_low": None, "ci_high": None}
         metrics["kid"] = {"value": kid, "ci_low": None, "ci_high": None}
+        return {
+            "metrics": metrics,
+            "per_image": {
+                name: {metric: float(per_image[metric][i]) for metric in PER_IMAGE}
+                | {"reference": partners[name]}
+                for i, name in enumerate(names)
+            },
+            "images": _digest_of(pixels),
+        }
+
+
+def evaluate(
+    measurer: Measurer,
+    row: str,
+    settings: dict[str, tuple[Path, dict[str, str]]],
+    *,
+    data: Path,
+    record: dict[str, Any],
+    with_fid: bool,
+    output: Path,
+) -> None:
+    """Measure a row and write ``output/<setting>.json`` for each setting.
+
+    Args:
+        measurer: what measures.
+        row: the row's id.
+        settings: for each setting the folder of images and, by name, whose image was the reference.
+        data: the packed store.
+        record: what else to note of the row's origin.
+        with_fid: as :meth:`Measurer.measure`.
+        output: folder of the JSON files.
+
+    Raises:
+        UserError: images are missing, surplus or damaged.
+    """
+    start = time.monotonic()
+    for setting, (folder, partners) in settings.items():
+        found = measurer.measure(folder, partners, with_fid, f"{row} {setting}")
         write_json(
             output / f"{setting}.json",
             {
                 "row": row,
                 "setting": setting,
-                "n": len(split),
-                "size": split.size,
-                "ms_ssim_scales": ms_ssim_scales(split.size),
-                "metrics": metrics,
-                "per_image": {
-                    name: {metric: float(per_image[metric][i]) for metric in PER_IMAGE}
-                    | {"reference": partners[name]}
-                    for i, name in enumerate(split.names)
-                },
+                "n": len(measurer.split),
+                "size": measurer.split.size,
+                "ms_ssim_scales": ms_ssim_scales(measurer.split.size),
+                "metrics": found["metrics"],
+                "per_image": found["per_image"],
                 "provenance": record
                 | {
-                    "images": _digest_of(pixels),
+                    "images": found["images"],
                     "data": sha256_file(data / "manifest.json"),
-                    "weights": sources,
+                    "weights": measurer.sources,
                     "packages": packages(),
                     "code": code_version(),
-                    "machine": machine(device),
+                    "machine": machine(measurer.device),
                     "seconds": round(time.monotonic() - start, 2),
                 },
             },

@@ -1,0 +1,182 @@
+"""Whether a results folder is what it says: every digest, every link of a number's origin, every number."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+from ssimbad.config import load_merged, phase_json, runs, seed_of
+from ssimbad.data.prepare import read_pairs
+from ssimbad.devices import device_of
+from ssimbad.errors import UserError, shown
+from ssimbad.evaluation.compare import read_runs, table
+from ssimbad.evaluation.run import Measurer
+from ssimbad.files import read_json, read_text, sha256_file, write_json
+from ssimbad.layout import Results
+from ssimbad.methods import pretrained_run, row_of, stage_of
+from ssimbad.report.table import table_csv
+from ssimbad.training import checkpoint
+
+TOLERANCE = 1e-3
+"""By how much of its value a metric may differ between machines: convolutions are summed in another order."""
+_NOT_RESULTS = ("work", "logs", "digests.json")
+
+
+def _digests(results: Results) -> dict[str, str]:
+    """SHA-256 of every file of the results but other tools' hidden ones (Snakemake's, DVC's) and the
+    report's own time, which follows the report."""
+    found = {}
+    for path in sorted(results.root.rglob("*")):
+        name = path.relative_to(results.root)
+        hidden = name.name.startswith(".") or name.parts[0] in _NOT_RESULTS
+        if path.is_file() and not hidden and path != results.benchmark("report"):
+            found[name.as_posix()] = sha256_file(path)
+    return found
+
+
+def write_digests(results: Results) -> None:
+    """Note the SHA-256 of every file of the results in ``digests.json``."""
+    write_json(results.root / "digests.json", _digests(results))
+
+
+def _changed_files(results: Results) -> list[str]:
+    noted, found = read_json(results.root / "digests.json"), _digests(results)
+    told = dict.fromkeys(noted.keys() - found.keys(), "missing")
+    told |= dict.fromkeys(found.keys() - noted.keys(), "not there when the report was made")
+    told |= {
+        name: "changed since the report was made"
+        for name in noted.keys() & found.keys()
+        if noted[name] != found[name]
+    }
+    return [f"{shown(name)}: {what}" for name, what in sorted(told.items())]
+
+
+def _origin(run: str, stored: dict[str, Any], results: Results, config: Any) -> list[str]:
+    """What in a measurement's origin does not match the files it names."""
+    made, infer = stored["provenance"], stored["provenance"]["infer"]
+    expected: dict[str, tuple[Any, Any]] = {
+        "its data": (made["data"], sha256_file(results.data / "manifest.json"))
+    }
+    expected["its infer.json"] = (infer, read_json(results.images(run) / "infer.json"))
+    expected["its config"] = (made["config"], json.loads(phase_json(config, "evaluate", run)))
+    if stage_of(run) != "none":
+        path = results.checkpoint(run)
+        header = checkpoint.read_header(path)
+        expected["its checkpoint"] = (infer["checkpoint"], sha256_file(path))
+        expected["its checkpoint's header"] = (infer["header"], header)
+        phi = read_json(results.phi / "phi.json")
+        expected["its φ"] = (header["phi"], {key: phi.get(key) for key in header["phi"]})
+        if stage_of(run) == "refine":
+            before = sha256_file(results.checkpoint(pretrained_run(run)))
+            expected["the checkpoint it was refined from"] = (header["pretrained"], before)
+    return [f"does not match {what}" for what, (own, other) in expected.items() if own != other]
+
+
+def _close(a: Any, b: Any) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_close(a[key], b[key]) for key in a)
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return a == b
+
+
+def _numbers(stored: dict[str, Any], again: dict[str, Any]) -> list[str]:
+    """Which stored numbers measuring the images again does not give."""
+    faults = []
+    if stored["provenance"]["images"] != again["images"]:
+        faults.append("the images are not those that were measured")
+    faults += [
+        f"metrics.{metric}: is {json.dumps(value)}, measured again {json.dumps(again['metrics'].get(metric))}"
+        for metric, value in stored["metrics"].items()
+        if not _close(value, again["metrics"].get(metric))
+    ]
+    wrong = [
+        name
+        for name in stored["per_image"].keys() | again["per_image"].keys()
+        if not _close(stored["per_image"].get(name), again["per_image"].get(name))
+    ]
+    return faults + [
+        f"per_image.{shown(name)}: other values when measured again" for name in sorted(wrong)
+    ]
+
+
+def verify(results: Results) -> str:
+    """Check a finished run.
+
+    Every file's digest as the report noted it; the store's arrays as its manifest notes them; of every
+    measurement that checkpoint, φ, config and data are those it names, and that measuring its images
+    again gives its numbers; and that the table holds these.
+
+    Returns:
+        A sentence on what was checked.
+
+    Raises:
+        UserError: a line for everything that does not match.
+    """
+    config = load_merged(results.root / "config.yaml")
+    faults = _changed_files(results)
+    manifest = read_json(results.data / "manifest.json")
+    faults += [
+        f"data/{name}: not as manifest.json has it"
+        for name, digest in manifest["files"].items()
+        if not (results.data / name).is_file() or sha256_file(results.data / name) != digest
+    ]
+    pairs = read_pairs(results.data)
+    partners = {"same": {name: name for name in pairs}, "cross": pairs}
+    count = 0
+    measurer = Measurer(
+        results.data,
+        config.evaluate,
+        config.seed,
+        config.weights,
+        device_of(config.device),
+        results.features,
+    )
+    for run in runs(config):
+        for setting, partner in partners.items():
+            path = results.metrics(run) / f"{setting}.json"
+            name = path.relative_to(results.root).as_posix()
+            try:
+                stored = read_json(path)
+                own = _origin(run, stored, results, config)
+                again = measurer.measure(
+                    results.images(run) / setting,
+                    partner,
+                    stage_of(run) != "none",
+                    f"{run} {setting}",
+                )
+                own += _numbers(stored, again)
+                count += sum(len(values) - 1 for values in again["per_image"].values())
+            except UserError as error:
+                own = str(error).splitlines()
+            except (KeyError, TypeError, AttributeError) as error:
+                own = [f"not a measurement of this project ({type(error).__name__} {error})"]
+            faults += [f"{name}: {fault}" for fault in own]
+    faults += _table(config, results)
+    if faults:
+        raise UserError("\n".join(faults))
+    files = len(_digests(results))
+    return f"{results.root}: {files} files and {count} measurements of images match"
+
+
+def _table(config: Any, results: Results) -> list[str]:
+    """Whether table.csv holds what the measurements say."""
+    try:
+        found = read_runs(
+            {(row_of(r), seed_of(config, r)): results.metrics(r) for r in runs(config)}
+        )
+        expected = table_csv(table(found, config.evaluate.resamples, config.seed))
+    except (UserError, KeyError, TypeError, AttributeError):
+        return []  # told already, of the measurement itself
+    lines = list(csv.DictReader(io.StringIO(expected)))
+    given = list(csv.DictReader(io.StringIO(read_text(results.root / "table.csv"))))
+    if len(lines) != len(given):
+        return [f"table.csv: has {len(given)} numbers, the measurements give {len(lines)}"]
+    return [
+        f"table.csv: {own['method']} {own['setting']} {own['metric']}: not what the measurements give"
+        for own, line in zip(given, lines, strict=True)
+        if own != line
+    ]
