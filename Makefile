@@ -10,14 +10,9 @@ LIMIT := $(if $(filter-out all,$(CORES)),OMP_NUM_THREADS=$(CORES))
 
 .PHONY: reproduce test lint benchmark
 
-# The kernel drops this lock with the process that holds it, so nothing stale is left by a kill, as
-# Snakemake's own lock would be.
-LOCK = .venv/running$(subst /,-,$(CONFIG))
-
 reproduce: $(READY)
-	@flock --nonblock --conflict-exit-code 75 $(LOCK) $(BIN)/snakemake --nolock --cores $(CORES) \
-	    $(if $(CONFIG),--configfile $(CONFIG)) \
-	    || { [ $$? -ne 75 ] || echo "make: this run is already in progress" >&2; exit 1; }
+	@$(if $(CONFIG),$(BIN)/ssimbad config --config $(CONFIG) > /dev/null)
+	@$(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 
 test: $(READY)
 	$(LIMIT) CORES=$(CORES) $(BIN)/python -m pytest

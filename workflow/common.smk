@@ -8,32 +8,54 @@ from pathlib import Path
 from ssimbad import config as schema
 from ssimbad.data.images import is_image_name
 from ssimbad.errors import UserError
-from ssimbad.methods import rows
-from ssimbad.phases import pretrained_row
+from ssimbad.interruption import ASKED_BY, begin_run, clear_stale_locks, leave_with_dvc
+from ssimbad.layout import Results
+from ssimbad.methods import method_of, pretrained_run, rows, stage_of
+from ssimbad.pulled import adopt
 
-# Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not.
-shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+# Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not. It is told
+# who asked, so that it leaves when that one is killed; and a SIGTERM to all of them is its to answer: the
+# shell and `tee` stay until it has.
+shell.prefix(
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {ASKED_BY}=$PPID;"
+    " trap '' TERM; "
+)
 
-try:
-    CONFIG = schema.validate(config)
-except UserError as error:
-    print(
-        "\n".join(f"snakemake: {line}" for line in str(error).splitlines()),
-        file=sys.stderr,
-    )
+
+def refuse(error):
+    """End with the lines of a user's error."""
+    for line in str(error).splitlines():
+        print(f"snakemake: {line}", file=sys.stderr)
     sys.exit(1)
 
-RESULTS = CONFIG.results
+
+try:
+    # What --configfile and --config say; the files are read again, as the default is, for their faults.
+    CONFIG = schema.load([Path(p) for p in workflow.overwrite_configfiles], config)
+except UserError as error:
+    refuse(error)
+
+RESULTS = str(Path(CONFIG.results))
+if workflow.is_main_process:
+    leave_with_dvc()
+    clear_stale_locks(Path(RESULTS), Path(".snakemake"))
+    adopt(Path(".snakemake"))
+
+
+onstart:
+    try:
+        begin_run(Path(RESULTS))
+    except UserError as error:
+        refuse(error)
+
+
 SETTINGS = ["same", "cross"]
 RUNS = schema.runs(CONFIG)
 
 
-def stage_of(run):
-    """Which stage's checkpoint a run's images come from: none, train or refine."""
-    return rows()[schema.row_of(run)][1]
-
-
 TRAINED = [run for run in RUNS if stage_of(run) != "none"]
+REFINED = [run for run in RUNS if stage_of(run) == "refine"]
+PRETRAINED = sorted({pretrained_run(run) for run in TRAINED})
 
 
 def runs_of(*stages):
@@ -58,6 +80,16 @@ def phase(name):
 def results_folder(wildcards):
     """The results folder, for the commands' --results."""
     return RESULTS
+
+
+def checkpoint_of(run):
+    """The file of a run's weights."""
+    return str(Results(RESULTS).checkpoint(run))
+
+
+def history_of(run):
+    """The file of a run's losses by step."""
+    return str(Results(RESULTS).history(run))
 
 
 PACKAGE = Path(workflow.basedir) / "src" / "ssimbad"
@@ -98,7 +130,7 @@ def method_code(*parts):
     """As code(), with the module of the wildcard row's method: other methods' edits change nothing."""
 
     def modules(wildcards):
-        method = rows()[schema.row_of(wildcards.row)][0]
+        method = method_of(wildcards.row)
         return code(f"methods/{method}.py", *parts)
 
     return modules
@@ -108,9 +140,9 @@ def users_images():
     """The files of the user's folder, as inputs: added and replaced images are noticed."""
     if CONFIG.data.source != "folder":
         return []
-    return sorted(
-        str(p) for p in Path(CONFIG.data.folder.path).rglob("*") if is_image_name(p)
-    )
+    found = (p for p in Path(CONFIG.data.folder.path).rglob("*") if is_image_name(p))
+    # Braces in a name are no wildcards.
+    return sorted(str(p).replace("{", "{{").replace("}", "}}") for p in found)
 
 
 DATA = [

@@ -4,9 +4,6 @@ import csv
 import json
 import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,68 +16,7 @@ from ssimbad.files import sha256_file
 from ssimbad.layout import Results
 from ssimbad.training.checkpoint import read_header
 from tests.conftest import REPOSITORY, picture
-
-ROWS = (
-    *("reference", "scft", "animediffusion", "animediffusion_finetuned"),
-    *("edm", "edm_refined", "ssimbad", "ssimbad_refined"),
-)
-
-
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the workflow consists of, so that a test may edit it; tests run inside it."""
-    folder = tmp_path_factory.mktemp("copy")
-    for name in ("Snakefile", "config.yaml", "environment.yml"):
-        shutil.copy2(REPOSITORY / name, folder / name)
-    for name in ("config", "workflow", "profiles", "src"):
-        shutil.copytree(REPOSITORY / name, folder / name)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def _in_copy(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(copy)
-
-
-def snakemake(
-    results: Path, *arguments: str, overlay: str = ""
-) -> subprocess.CompletedProcess[str]:
-    """Run the workflow into ``results`` with the tiny config and an overlay on it."""
-    extra = results.with_suffix(".yaml")
-    extra.write_text(f"results: {results}\n{overlay}")
-    cores = os.environ.get("CORES", "all")
-    command = [sys.executable, "-m", "snakemake", "--cores", cores, "--nocolor"]
-    # At this size most of a job is its start: as many at a time as there are cores.
-    command += ["--set-threads", "train=1", "refine=1"]
-    configs = ["--configfile", "config/tiny.yaml", str(extra)]
-    return subprocess.run([*command, *arguments, *configs], capture_output=True, text=True)
-
-
-def planned_jobs(done: subprocess.CompletedProcess[str]) -> set[tuple[str, str]]:
-    """The jobs a dry run would run, each with its run (row, or row@seed) where it has one."""
-    assert done.returncode == 0, done.stderr
-    jobs = re.findall(
-        r"^(?:local)?rule (\w+):(.*?)^    resources:", done.stdout + done.stderr, re.M | re.S
-    )
-    found = set()
-    for rule, body in jobs:
-        run = re.search(r"^    wildcards: row=(\S+)$", body, re.M)
-        found.add((rule, run[1] if run else ""))
-    return found - {("all", "")}
-
-
-def planned(done: subprocess.CompletedProcess[str]) -> set[str]:
-    """The rules a dry run would run."""
-    return {rule for rule, _ in planned_jobs(done)}
-
-
-@pytest.fixture(scope="module")
-def finished(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    root = tmp_path_factory.mktemp("workflow") / "results"
-    os.chdir(copy)
-    done = snakemake(root)
-    assert done.returncode == 0, done.stderr
-    return Results(root)
+from tests.workflow.conftest import ROWS, planned, planned_jobs, snakemake
 
 
 def test_table(finished: Results) -> None:
@@ -284,38 +220,12 @@ def test_a_methods_module_is_no_other_methods_business(copy: Path, finished: Res
     os.utime(module, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def test_the_same_seed_gives_the_same_numbers_and_further_seeds_their_mean(
-    finished: Results, tmp_path: Path
-) -> None:
-    again = tmp_path / "results"
-    overlay = "rows: [reference, ssimbad]\nseeds: [42, 7]\nsweep: {rows: []}\noracle: {rows: []}\n"
-    done = snakemake(again, overlay=overlay)
-    assert done.returncode == 0, done.stderr
-
-    def lines(root: Path) -> dict[tuple[str, ...], dict[str, str]]:
-        with (root / "table.csv").open() as stream:
-            keys = ("method", "setting", "metric", "seed")
-            return {tuple(line[k] for k in keys): line for line in csv.DictReader(stream)}
-
-    first, found = lines(finished.root), lines(again)
-    assert len(found) == (1 + 3) * 2 * 6
-    for (method, setting, metric, seed), line in found.items():
-        if method == "reference" or seed == "42":
-            expected = first[method, setting, metric, ""]["value"]
-            assert line["value"] == expected
-        elif seed == "":
-            each = [found[method, setting, metric, s] for s in ("42", "7")]
-            values = [float(x["value"]) for x in each]
-            assert values[0] != values[1]
-            assert float(line["value"]) == pytest.approx(np.mean(values), abs=2e-6)
-            assert float(line["spread"]) == pytest.approx(np.std(values, ddof=1), abs=2e-6)
-
-
 def test_a_wrong_config_is_one_line_before_any_work(tmp_path: Path) -> None:
     done = snakemake(tmp_path / "results", overlay="train: {lr: -1.0}")
     assert done.returncode != 0
     told = [line for line in done.stderr.splitlines() if "train.lr" in line]
-    assert told == ["snakemake: config: train.lr: -1.0: input should be greater than 0"]
+    overlay = tmp_path / "results.yaml"
+    assert told == [f"snakemake: {overlay}: train.lr: -1.0: input should be greater than 0"]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "results").exists()
 

@@ -5,9 +5,9 @@ rule data:
     output:
         DATA,
     log:
-        f"{RESULTS}/logs/data.log",
+        f"{RESULTS}/logs/data/data.log",
     benchmark:
-        f"{RESULTS}/benchmarks/data.tsv"
+        f"{RESULTS}/benchmarks/data/data.tsv"
     conda:
         "../../environment.yml"
     threads: workflow.cores

@@ -7,9 +7,9 @@ rule evaluate:
     output:
         expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),
     log:
-        f"{RESULTS}/logs/evaluate_{{row}}.log",
+        f"{RESULTS}/logs/evaluate/{{row}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/evaluate_{{row}}.tsv"
+        f"{RESULTS}/benchmarks/evaluate/{{row}}.tsv"
     conda:
         "../../environment.yml"
     threads: 1

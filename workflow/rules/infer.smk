@@ -3,17 +3,15 @@ rule infer:
         DATA,
         method_code("inference.py", "training/checkpoint.py"),
         checkpoint=lambda wildcards: (
-            []
-            if stage_of(wildcards.row) == "none"
-            else f"{RESULTS}/checkpoints/{wildcards.row}.safetensors"
+            [] if stage_of(wildcards.row) == "none" else checkpoint_of(wildcards.row)
         ),
     output:
         directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS)),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     log:
-        f"{RESULTS}/logs/infer_{{row}}.log",
+        f"{RESULTS}/logs/infer/{{row}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/infer_{{row}}.tsv"
+        f"{RESULTS}/benchmarks/infer/{{row}}.tsv"
     conda:
         "../../environment.yml"
     threads: 1

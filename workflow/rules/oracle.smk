@@ -4,13 +4,13 @@ rule oracle:
         method_code(
             "evaluation/oracle.py", "evaluation/compare.py", "training/checkpoint.py"
         ),
-        checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",
+        checkpoint=lambda wildcards: checkpoint_of(wildcards.row),
     output:
         f"{RESULTS}/oracle/{{row}}.csv",
     log:
-        f"{RESULTS}/logs/oracle_{{row}}.log",
+        f"{RESULTS}/logs/oracle/{{row}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/oracle_{{row}}.tsv"
+        f"{RESULTS}/benchmarks/oracle/{{row}}.tsv"
     conda:
         "../../environment.yml"
     threads: 1

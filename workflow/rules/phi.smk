@@ -8,9 +8,9 @@ rule phi:
         curves=f"{RESULTS}/phi/curves.csv",
         noisy=f"{RESULTS}/phi/noisy.npz",
     log:
-        f"{RESULTS}/logs/phi.log",
+        f"{RESULTS}/logs/phi/phi.log",
     benchmark:
-        f"{RESULTS}/benchmarks/phi.tsv"
+        f"{RESULTS}/benchmarks/phi/phi.tsv"
     conda:
         "../../environment.yml"
     threads: workflow.cores

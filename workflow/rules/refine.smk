@@ -2,15 +2,15 @@ rule refine:
     input:
         DATA,
         method_code("training/loop.py", "training/checkpoint.py"),
-        checkpoint=lambda wildcards: f"{RESULTS}/checkpoints/{pretrained_row(wildcards.row)}.safetensors",
+        checkpoint=lambda wildcards: checkpoint_of(pretrained_run(wildcards.row)),
     output:
-        checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",
-        history=f"{RESULTS}/history/{{row}}.csv",
-        summary=f"{RESULTS}/history/{{row}}.json",
+        checkpoint=f"{RESULTS}/checkpoints/refine/{{row}}.safetensors",
+        history=f"{RESULTS}/history/refine/{{row}}.csv",
+        summary=f"{RESULTS}/history/refine/{{row}}.json",
     log:
-        f"{RESULTS}/logs/refine_{{row}}.log",
+        f"{RESULTS}/logs/refine/{{row}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/refine_{{row}}.tsv"
+        f"{RESULTS}/benchmarks/refine/{{row}}.tsv"
     wildcard_constraints:
         row=runs_of("refine"),
     priority: 10

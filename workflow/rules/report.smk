@@ -15,7 +15,7 @@ rule report:
     input:
         DATA,
         rules.phi.output,
-        expand(f"{RESULTS}/history/{{row}}.csv", row=TRAINED),
+        [history_of(run) for run in TRAINED],
         expand(f"{RESULTS}/images/{{row}}/{{setting}}", row=RUNS, setting=SETTINGS),
         expand(
             f"{RESULTS}/metrics/{{row}}/{{setting}}.json",
@@ -24,22 +24,24 @@ rule report:
         ),
         expand(f"{RESULTS}/sweep/{{row}}.csv", row=SWEPT),
         expand(f"{RESULTS}/oracle/{{row}}.csv", row=GUIDED),
-        code("evaluation/compare.py", "report/run.py"),
+        code("evaluation/compare.py", "report/run.py", "verify.py"),
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),
-        [f"{RESULTS}/oracle.csv"] if GUIDED else [],
+        f"{RESULTS}/oracle.csv",
         directory(f"{RESULTS}/gallery"),
         index=f"{RESULTS}/index.html",
         findings=f"{RESULTS}/findings.md",
         comparisons=f"{RESULTS}/comparisons.csv",
         systems=f"{RESULTS}/systems.csv",
+        metrics=f"{RESULTS}/metrics.json",
+        digests=f"{RESULTS}/digests.json",
         times=f"{RESULTS}/times.csv",
         config=f"{RESULTS}/config.yaml",
     log:
-        f"{RESULTS}/logs/report.log",
+        f"{RESULTS}/logs/report/report.log",
     benchmark:
-        f"{RESULTS}/benchmarks/report.tsv"
+        f"{RESULTS}/benchmarks/report/report.tsv"
     conda:
         "../../environment.yml"
     params:

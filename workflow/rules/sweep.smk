@@ -4,13 +4,13 @@ rule sweep:
         method_code(
             "evaluation/sweep.py", "evaluation/compare.py", "training/checkpoint.py"
         ),
-        checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",
+        checkpoint=lambda wildcards: checkpoint_of(wildcards.row),
     output:
         f"{RESULTS}/sweep/{{row}}.csv",
     log:
-        f"{RESULTS}/logs/sweep_{{row}}.log",
+        f"{RESULTS}/logs/sweep/{{row}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/sweep_{{row}}.tsv"
+        f"{RESULTS}/benchmarks/sweep/{{row}}.tsv"
     conda:
         "../../environment.yml"
     threads: 1

@@ -4,13 +4,13 @@ rule train:
         method_code("training/loop.py", "training/checkpoint.py"),
         phi=f"{RESULTS}/phi/phi.json",
     output:
-        checkpoint=f"{RESULTS}/checkpoints/{{row}}.safetensors",
-        history=f"{RESULTS}/history/{{row}}.csv",
-        summary=f"{RESULTS}/history/{{row}}.json",
+        checkpoint=f"{RESULTS}/checkpoints/train/{{row}}.safetensors",
+        history=f"{RESULTS}/history/train/{{row}}.csv",
+        summary=f"{RESULTS}/history/train/{{row}}.json",
     log:
-        f"{RESULTS}/logs/train_{{row}}.log",
+        f"{RESULTS}/logs/train/{{row}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/train_{{row}}.tsv"
+        f"{RESULTS}/benchmarks/train/{{row}}.tsv"
     wildcard_constraints:
         row=runs_of("train"),
     priority: 10
