@@ -44,6 +44,8 @@ def write_digests(results: Results) -> None:
 
 def _changed_files(results: Results) -> list[str]:
     noted, found = read_json(results.root / "digests.json"), _digests(results)
+    if not isinstance(noted, dict):
+        raise UserError(f"{results.root / 'digests.json'}: not the digests of a run")
     told = dict.fromkeys(noted.keys() - found.keys(), "missing")
     told |= dict.fromkeys(found.keys() - noted.keys(), "not there when the report was made")
     told |= {
@@ -119,6 +121,10 @@ def verify(results: Results) -> str:
     config = load_merged(results.root / "config.yaml")
     faults = _changed_files(results)
     manifest = read_json(results.data / "manifest.json")
+    if not isinstance(manifest, dict) or not {"files", "items"} <= manifest.keys():
+        raise UserError(
+            "\n".join([*faults, f"{results.data / 'manifest.json'}: not a data manifest"])
+        )
     faults += [
         f"data/{name}: not as manifest.json has it"
         for name, digest in manifest["files"].items()
