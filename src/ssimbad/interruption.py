@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import select
 import signal
@@ -113,14 +114,28 @@ def begin_run(results: Path) -> None:
 
 
 def leave_with_dvc() -> None:
-    """Have a Snakemake that DVC started be killed once that is gone, as it may be already."""
+    """Have a Snakemake that DVC started be killed once that is gone, as it may be already.
+
+    DVC is the ancestor that holds DVC's lock on the stage, or is called ``dvc``. An orphan has none: whom it
+    was left to (the init process, a container's or session's reaper) differs from machine to machine.
+    """
     if "DVC_STAGE" not in os.environ:
         return
-    parents = psutil.Process().parents()
-    named = [p for p in parents if any(Path(part).name == "dvc" for part in _command(p)[:3])]
-    if not named and os.getppid() == 1:
-        sys.exit("snakemake: the dvc that asked for this is gone")
-    signal_when_gone((named or parents)[0].pid, signal.SIGKILL)
+    writers = _dvc_writers(Path(os.environ["DVC_ROOT"]))
+    for parent in psutil.Process().parents():
+        if parent.pid in writers or any(Path(p).name == "dvc" for p in _command(parent)[:3]):
+            signal_when_gone(parent.pid, signal.SIGKILL)
+            return
+    sys.exit("snakemake: the dvc that asked for this is gone")
+
+
+def _dvc_writers(root: Path) -> set[int]:
+    """The processes that DVC's lock file names as writers of outputs."""
+    try:
+        lock = json.loads((root / ".dvc" / "tmp" / "rwlock").read_text())
+        return {info["pid"] for info in lock["write"].values()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return set()
 
 
 def _command(process: Any) -> list[str]:

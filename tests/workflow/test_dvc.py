@@ -104,12 +104,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     }
     for how in ("dvc", "tree"):
+        log = (folder.parent / f"{how}.log").open("w+")
         process = subprocess.Popen(
             ["dvc", "repro"],
             cwd=folder,
             env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
             start_new_session=True,
         )
         awaited = folder / (
@@ -118,7 +119,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         deadline = time.monotonic() + 240
         while not awaited.exists():
             assert time.monotonic() < deadline
-            assert process.poll() is None
+            assert process.poll() is None, Path(log.name).read_text()
             time.sleep(0.05)
         time.sleep(3)
         if how == "dvc":
