@@ -9,6 +9,7 @@ last), so the identity warp is exact.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -40,7 +41,24 @@ def _kernel(squared: Tensor) -> Tensor:
 
 
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    return ((a.unsqueeze(-2) - b.unsqueeze(-3)) ** 2).sum(-1)
+    x, y = (a.unsqueeze(-2) - b.unsqueeze(-3)).unbind(-1)
+    return x * x + y * y
+
+
+def _coefficients(source: Tensor, target: Tensor) -> Tensor:
+    """Of the spline through ``source − target`` at ``target``: (B, K + 3, 2) weights of the K kernels and
+    of 1, x and y, float64."""
+    source, target = source.double(), target.double()
+    batch, count, _ = target.shape
+    ones = torch.ones(batch, count, 1, dtype=torch.float64)
+    affine = torch.cat([ones, target], -1)
+    system = torch.zeros(batch, count + 3, count + 3, dtype=torch.float64)
+    system[:, :count, :count] = _kernel(_squared_distances(target, target))
+    system[:, :count, count:] = affine
+    system[:, count:, :count] = affine.transpose(1, 2)
+    right = torch.zeros(batch, count + 3, 2, dtype=torch.float64)
+    right[:, :count] = source - target
+    return torch.linalg.solve(system, right)
 
 
 def displacement(source: Tensor, target: Tensor, points: Tensor) -> Tensor:
@@ -53,17 +71,8 @@ def displacement(source: Tensor, target: Tensor, points: Tensor) -> Tensor:
     Returns:
         (B, P, 2), float64.
     """
-    source, target, points = source.double(), target.double(), points.double()
-    batch, count, _ = target.shape
-    ones = torch.ones(batch, count, 1, dtype=torch.float64)
-    affine = torch.cat([ones, target], -1)
-    system = torch.zeros(batch, count + 3, count + 3, dtype=torch.float64)
-    system[:, :count, :count] = _kernel(_squared_distances(target, target))
-    system[:, :count, count:] = affine
-    system[:, count:, :count] = affine.transpose(1, 2)
-    right = torch.zeros(batch, count + 3, 2, dtype=torch.float64)
-    right[:, :count] = source - target
-    coefficients = torch.linalg.solve(system, right)
+    target, points = target.double(), points.double()
+    coefficients, count = _coefficients(source, target), target.shape[1]
     basis = _kernel(_squared_distances(points, target))
     linear = torch.cat([torch.ones(len(points), 1, dtype=torch.float64), points], -1)
     return basis @ coefficients[:, :count] + linear @ coefficients[:, count:]
@@ -120,14 +129,42 @@ def draw_controls(
     return source, target, torch.tensor(angles, dtype=torch.float64)
 
 
+@lru_cache(maxsize=4)
+def _fixed_basis(size: int) -> Tensor:
+    """(7, size²): the corners' kernels, 1, x and y at every pixel, which are the same for every warp."""
+    points = unit_grid(size)
+    corners = _kernel(_squared_distances(points, torch.tensor(_CORNERS, dtype=torch.float64)))
+    return torch.cat([corners, torch.ones(len(points), 1), points], 1).float().T.contiguous()
+
+
 def backward_map(source: Tensor, target: Tensor, angles: Tensor, size: int) -> Tensor:
-    """Where each pixel of the warped image is read from: (B, size, size, 2), (x, y) in [0, 1]."""
-    grid = unit_grid(size)
-    mapped = grid + displacement(source, target, grid)
+    """Where each pixel of the warped image is read from, as :func:`draw_controls` gives the warp.
+
+    The rotation, about the centre, is one of the displaced coordinates, so it goes into the spline's
+    coefficients; only the kernels of the two moving points are evaluated anew, in float32.
+
+    Returns:
+        (B, size, size, 2), (x, y) in [0, 1] within the frame, float32.
+    """
+    corners = len(_CORNERS)
+    coefficients = _coefficients(source, target)
+    coefficients[:, -2:] += torch.eye(2, dtype=torch.float64)
     cos, sin = torch.cos(angles), torch.sin(angles)
     rotation = torch.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2)
-    centred = (mapped - 0.5) @ rotation.transpose(1, 2)
-    return (centred + 0.5).reshape(-1, size, size, 2)
+    coefficients[:, -3] -= 0.5
+    coefficients = coefficients @ rotation.transpose(1, 2)
+    coefficients[:, -3] += 0.5
+    weights = coefficients.transpose(1, 2).float()
+
+    line = torch.linspace(0, 1, size)
+    offsets = (line - target[:, corners:, :, None].float()) ** 2
+    squared = offsets[:, :, 0, None, :] + offsets[:, :, 1, :, None]
+    kernels = squared.sqrt().add_(1e-6).log_().mul_(squared).flatten(2)
+    fixed = torch.cat([weights[..., :corners], weights[..., -3:]], -1)
+    # A product for each warp, not one for all: what a warp is must not depend on its neighbours.
+    mapped = torch.bmm(fixed, _fixed_basis(size).expand(len(fixed), -1, -1))
+    mapped.baddbmm_(weights[..., corners:-3], kernels)
+    return mapped.unflatten(-1, (size, size)).permute(0, 2, 3, 1)
 
 
 def warp(images: Tensor, config: WarpConfig, seed: int, addresses: list[tuple[str, int]]) -> Tensor:
