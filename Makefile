@@ -25,6 +25,7 @@ lint: $(READY)
 	$(BIN)/snakemake --lint
 
 benchmark: $(READY)
+	@$(BIN)/snakemake --cores $(CORES) results/checkpoints/train/ssimbad.safetensors
 	$(LIMIT) $(BIN)/python -m benchmarks.run
 
 $(READY): requirements.lock pyproject.toml

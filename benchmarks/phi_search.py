@@ -6,21 +6,22 @@ import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 
+from benchmarks.case import Case, timed
 from ssimbad.noise.search import PhiConfig, Search
 from ssimbad.noise.transforms import Phi, candidates
 
-IMAGES, SIZE, POINTS = 4, 128, 50
+IMAGES, SIZE, POINTS, ROUNDS = 4, 128, 50, 5
 CONFIG = PhiConfig(
     sigma_min=0.002, sigma_max=80.0, choice="auto", images=IMAGES, size=SIZE, points=POINTS
 )
 
 
-def make_search() -> Search:
+def make_search(number: int) -> Search:
     """The search on random flat-coloured images."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(number)
     coarse = torch.rand(IMAGES, 3, 8, 8, generator=generator) * 2 - 1
     images = torch.nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="nearest")
-    return Search(CONFIG, images, [str(i) for i in range(IMAGES)], seed=0)
+    return Search(CONFIG, images, [str(i) for i in range(IMAGES)], seed=number)
 
 
 def ours(search: Search) -> list[float]:
@@ -56,3 +57,18 @@ def plain_r2(search: Search, phi: Phi) -> float:
 def plain(search: Search) -> list[float]:
     """R² of every candidate, plainly."""
     return [plain_r2(search, phi) for phi in candidates(CONFIG.sigma_min, CONFIG.sigma_max)]
+
+
+def case() -> Case:
+    """All candidates on 4 of 20 images a round."""
+    searches = [make_search(number) for number in range(ROUNDS)]
+    return Case(
+        "phi_search",
+        f"s for {IMAGES} images",
+        lambda number: timed(lambda: plain(searches[number])),
+        lambda number: timed(lambda: ours(searches[number])),
+        lambda a, b: float(np.abs(np.subtract(a, b)).max()),
+        "largest difference of R²",
+        ROUNDS,
+        target=30.0,
+    )

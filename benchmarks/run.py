@@ -1,65 +1,100 @@
-"""Hot paths against the plain published protocol, interleaved in one run.
+"""Hot paths against the plain published protocol, and how the phases scale: ``make benchmark``.
 
-Writes ``results/benchmarks.json``: a list of ``{name, plain, ours, unit, ratio, equal_within}``, times as
-medians, ratio = plain / ours. Results are compared before any time counts.
+Writes ``results/benchmarks.json``, a list of ``{name, plain, ours, unit, ratio, equal_within, …}`` with
+medians of rounds taken in turns and ratio = plain / ours; ``results/benchmarks_machine.json`` with the
+machine's peaks and the commands' start; ``results/benchmarks_scaling.csv``; and a figure of each list. Needs
+``results/`` to hold the default run's data and pretrained SSIMBaD, which ``make benchmark`` sees to.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
+import argparse
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from tqdm import tqdm
+from benchmarks import (
+    batches,
+    evaluation,
+    figure,
+    machine,
+    phi_search,
+    refinement,
+    sampling,
+    scaling,
+    train_step,
+    xdog,
+)
+from benchmarks.case import Case, measure
+from benchmarks.faces import write_faces
+from ssimbad.files import write_json, write_text
 
-from benchmarks import phi_search
-from ssimbad.files import write_json
-
-ROUNDS = 3
+RESULTS = Path("results")
+FACES = 256
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+def _cases(folder: Path) -> dict[str, Callable[[], Case]]:
+    faces: list[Path] = []
 
+    def files() -> list[Path]:
+        if not faces:
+            faces.extend(write_faces(folder / "faces", FACES, batches.SIZE))
+        return faces
 
-def compare(
-    name: str, plain: Callable[[], list[float]], ours: Callable[[], list[float]]
-) -> dict[str, Any]:
-    """Check that both give the same numbers, then time them in turns."""
-    difference = float(np.abs(np.subtract(plain(), ours())).max())
-    times: dict[str, list[float]] = {"plain": [], "ours": []}
-    for _ in tqdm(range(ROUNDS), name, unit=" rounds"):
-        times["plain"].append(seconds(plain))
-        times["ours"].append(seconds(ours))
-    medians = {key: statistics.median(values) for key, values in times.items()}
     return {
-        "name": name,
-        **medians,
-        "unit": "s",
-        "ratio": medians["plain"] / medians["ours"],
-        "equal_within": difference,
-        "spread": {key: [min(values), max(values)] for key, values in times.items()},
+        "phi_search": phi_search.case,
+        "batches": lambda: batches.case(files(), folder),
+        "xdog": lambda: xdog.case(files()),
+        "train_step_paper": train_step.paper,
+        "train_step_default": train_step.default,
+        "refine_memory": lambda: refinement.case("refine_memory", "MiB", 8.0),
+        "refine_time": lambda: refinement.case("refine_time", "s", 1 / 1.4),
+        "sampling_calls": lambda: sampling.case(RESULTS),
+        "evaluation": lambda: evaluation.case(RESULTS / "data", folder / "evaluation"),
     }
 
 
 def main() -> None:
-    """Run all benchmarks."""
-    search = phi_search.make_search()
-    found = [
-        compare("phi_search", lambda: phi_search.plain(search), lambda: phi_search.ours(search))
-    ]
-    write_json(Path("results/benchmarks.json"), found)
-    for entry in found:
+    """Run the named benchmarks and print them, or all of them and write the files."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="benchmarks, or scaling; all where none is named")
+    chosen = parser.parse_args().names
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cases = _cases(folder)
+        if unknown := set(chosen) - {*cases, "scaling"}:
+            parser.error(f"no benchmark {min(unknown)!r}: they are {', '.join(cases)}, scaling")
+        peaks = machine.peaks()
         print(
-            f"{entry['name']}: {entry['plain']:.2f} s plainly, {entry['ours']:.2f} s here,"
-            f" {entry['ratio']:.1f} times faster, equal within {entry['equal_within']:.1e}"
+            f"{peaks['processor']}, {peaks['cores']} cores: {peaks['matmul_gflops']:.0f} GFLOP/s in"
+            f" matrix products, {peaks['copy_gb_per_s']:.0f} GB/s in copies",
+            flush=True,
         )
+        entries = []
+        for name, make in cases.items():
+            if chosen and name not in chosen:
+                continue
+            entry = measure(make(), peaks["matmul_gflops"])
+            entries.append(entry)
+            peak = (
+                f", {entry['fraction_of_peak']:.0%} of peak" if "fraction_of_peak" in entry else ""
+            )
+            print(
+                f"{name}: {entry['plain']:.4g} plainly, {entry['ours']:.4g} here ({entry['unit']}),"
+                f" ratio {entry['ratio']:.2f} (aim {entry['target']:.2f}){peak},"
+                f" {entry['compared']}: {entry['equal_within']:.1e}",
+                flush=True,
+            )
+        if not chosen or "scaling" in chosen:
+            peaks["startup_s"] = scaling.startup(folder)
+            table = scaling.study(folder / "scaling")
+            print(table.to_string(index=False), peaks["startup_s"], sep="\n")
+    if not chosen:
+        write_json(RESULTS / "benchmarks.json", entries)
+        write_json(RESULTS / "benchmarks_machine.json", peaks)
+        write_text(RESULTS / "benchmarks_scaling.csv", table.to_csv(index=False))
+        figure.draw_ratios(entries, RESULTS / "figures/benchmarks.png")
+        figure.draw_scaling(table, RESULTS / "figures/benchmarks_scaling.png")
 
 
 if __name__ == "__main__":

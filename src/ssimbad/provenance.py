@@ -20,6 +20,7 @@ _PACKAGES = [
     "torchvision",
     "pytorch-lightning",
     "numpy",
+    "opencv-python-headless",
     "scipy",
     "scikit-image",
     "lpips",

@@ -11,14 +11,14 @@ _WINDOW = 7
 def _window_mean(values: Tensor) -> Tensor:
     """Mean over every 7×7 window: (…, H, W) → (…, H − 6, W − 6).
 
-    Sums of shifted views, an order of magnitude faster on a CPU than avg_pool2d.
+    Sums of shifted views, 7 = 4 + 2 + 1, an order of magnitude faster on a CPU than avg_pool2d.
     """
     for dim in (-1, -2):
-        length = values.shape[dim] - _WINDOW + 1
-        total = values.narrow(dim, 0, length) + values.narrow(dim, 1, length)
-        for offset in range(2, _WINDOW):
-            total += values.narrow(dim, offset, length)
-        values = total
+        length = values.shape[dim]
+        twos = values.narrow(dim, 0, length - 1) + values.narrow(dim, 1, length - 1)
+        fours = twos.narrow(dim, 0, length - 3) + twos.narrow(dim, 2, length - 3)
+        total = fours.narrow(dim, 0, length - 6) + twos.narrow(dim, 4, length - 6)
+        values = total.add_(values.narrow(dim, 6, length - 6))
     return values / _WINDOW**2
 
 

@@ -1,0 +1,23 @@
+"""Image files for the benchmarks: illustrated faces, rendered once a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from ssimbad import config
+from ssimbad.data.faces import Faces
+
+
+def write_faces(folder: Path, count: int, size: int) -> list[Path]:
+    """``count`` PNG files of ``size`` pixels a side."""
+    folder.mkdir(parents=True)
+    source = Faces(config.load([]).data.faces, seed=0)
+    paths = []
+    for item in tqdm(source.items()[0][:count], "faces", unit=" images"):
+        image, _, _ = source.load(item, size)
+        paths.append(folder / f"{item.name}.png")
+        Image.fromarray(image).save(paths[-1])
+    return paths

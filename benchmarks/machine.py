@@ -1,0 +1,47 @@
+"""What this machine can do: the peaks that every time is a fraction of."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.case import timed
+from ssimbad.provenance import processor
+
+_MATRIX = 2048
+_COPIED = 2**28  # bytes, well beyond the caches
+_ROUNDS = 7
+
+
+def peak_mib(process: int) -> float:
+    """Largest resident memory of a process so far, in MiB; 0 once it has ended.
+
+    The kernel's ``ru_maxrss`` would not do: a child's starts at its parent's.
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def peaks() -> dict[str, Any]:
+    """Matrix product (float32, GFLOP/s) and copy (read and write, GB/s), medians on all threads."""
+    a, b = torch.randn(2, _MATRIX, _MATRIX).unbind()
+    source = torch.randn(_COPIED // 4)
+    target = torch.empty_like(source)
+    product = statistics.median(timed(lambda: a @ b)[0] for _ in range(_ROUNDS))
+    copy = statistics.median(timed(lambda: target.copy_(source))[0] for _ in range(_ROUNDS))
+    return {
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "matmul_gflops": 2 * _MATRIX**3 / product / 1e9,
+        "copy_gb_per_s": 2 * _COPIED / copy / 1e9,
+    }

@@ -1,0 +1,117 @@
+"""Time and memory of every phase against the number of images and against resolution, by its real command."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import yaml
+from tqdm import tqdm
+
+from benchmarks.machine import peak_mib
+
+NUMBERS = {
+    "data": (250, 1000, 4000, 16000),
+    "phi": (250, 4000, 16000),
+    "train": (250, 4000, 16000),
+    "refine": (250, 4000, 16000),
+    "infer": (250, 1000, 2000),
+    "evaluate": (64, 128, 256),
+}
+"""Images a phase is given: training images, from ``infer`` on test images."""
+SIZES = (64, 128, 256)
+ROW = {
+    "train": "ssimbad",
+    "refine": "ssimbad_refined",
+    "infer": "ssimbad",
+    "evaluate": "ssimbad",
+}
+TINY = Path("config/tiny.yaml")
+
+Values = dict[str, Any]
+
+
+def _overlay(folder: Path, train: int, test: int, size: int, steps: int) -> Path:
+    """A config of one size: short training, the default's network."""
+    values: Values = {
+        "results": str(folder),
+        "data": {"size": size, "faces": {"train": train, "validation": 8, "test": test}},
+        "phi": {"size": size, "images": 4},
+        "train": {"steps": steps, "checkpoint_every": steps, "warmup": 1},
+        "refine": {"steps": steps, "checkpoint_every": steps, "warmup": 1},
+    }
+    path = folder.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def run(phase: str, row: str | None, overlays: list[Path], log: Path) -> tuple[float, float]:
+    """Seconds of a command, and the sum of its processes' peak memories (MiB).
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    program = Path(sys.executable).with_name("ssimbad")
+    command = [str(program), phase, *([row] if row else [])]
+    for overlay in overlays:
+        command += ["--config", str(overlay)]
+    memory: dict[int, float] = {}
+    start = time.perf_counter()
+    with log.open("w") as stream, psutil.Popen(command, stdout=stream, stderr=stream) as process:
+        while process.poll() is None:
+            with suppress(psutil.NoSuchProcess):
+                for each in (process, *process.children(recursive=True)):
+                    memory[each.pid] = max(memory.get(each.pid, 0.0), peak_mib(each.pid))
+            time.sleep(0.02)
+        took = time.perf_counter() - start
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)}: failed\n{log.read_text()}")
+    return took, sum(memory.values())
+
+
+def _records(folder: Path) -> Iterator[dict[str, Any]]:
+    order = list(NUMBERS)
+
+    def record(axis: str, at: int, phase: str, overlay: Path) -> dict[str, Any]:
+        took, memory = run(phase, ROW.get(phase), [overlay], folder / "log")
+        return {"axis": axis, "at": at, "phase": phase, "seconds": took, "peak_mib": memory}
+
+    for number in sorted({n for phase in order[:4] for n in NUMBERS[phase]}):
+        overlay = _overlay(folder / f"train{number}", number, 8, 64, 20)
+        for phase in order[:4]:
+            if number in NUMBERS[phase]:
+                yield record("training images", number, phase, overlay)
+    for number in sorted({n for phase in order[4:] for n in NUMBERS[phase]}):
+        overlay = _overlay(folder / f"test{number}", 16, number, 64, 2)
+        for phase in ("data", "phi", "train"):
+            run(phase, ROW.get(phase), [overlay], folder / "log")
+        for phase in order[4:]:
+            if number in NUMBERS[phase] or phase == "infer":
+                yield record("test images", number, phase, overlay)
+    for size in SIZES:
+        overlay = _overlay(folder / f"size{size}", 64, 32, size, 10)
+        for phase in order:
+            yield record("side in pixels", size, phase, overlay)
+
+
+def study(folder: Path) -> pd.DataFrame:
+    """A row for each phase at each number of images and each size."""
+    folder.mkdir()
+    return pd.DataFrame(tqdm(_records(folder), "scaling", unit=" commands"))
+
+
+def startup(folder: Path) -> dict[str, float]:
+    """Seconds of ``ssimbad --help`` and, as a bound from above of their start, of whole commands at
+    config/tiny.yaml's size."""
+    overlay = folder / "startup.yaml"
+    overlay.write_text(yaml.safe_dump({"results": str(folder / "startup")}))
+    found = {"--help": run("--help", None, [], folder / "log")[0]}
+    for phase in NUMBERS:
+        found[phase] = run(phase, ROW.get(phase), [TINY, overlay], folder / "log")[0]
+    return found

@@ -1,0 +1,93 @@
+"""A training step of SSIMBaD's network: the plain module in PyTorch's default layout against ours.
+
+Both take the same images through the same loss and AdamW; ours in channels-last layout with the fused
+optimizer, as the training loop has it.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.case import Case, Measured, timed
+from ssimbad import config
+from ssimbad.methods.base import Batch
+from ssimbad.methods.ssimbad import SSIMBaD, SSIMBaDConfig
+from ssimbad.networks.unet import UNetConfig
+from ssimbad.noise.transforms import Phi
+from ssimbad.training.optimizer import build
+
+PAPER = UNetConfig(width=64, multipliers=[1, 2, 4, 8], blocks=2, attention=[], heads=4, groups=32)
+PHI = Phi("sigma/(sigma+c)", 0.3, 0.002, 80.0)
+
+
+def make_method(unet: UNetConfig) -> SSIMBaD:
+    """SSIMBaD as the default config has it, with fresh weights."""
+    values = config.load([]).model_dump()["ssimbad"]
+    section = {k: v for k, v in values.items() if k in SSIMBaDConfig.model_fields}
+    torch.manual_seed(0)
+    return SSIMBaD(SSIMBaDConfig(**section), unet, PHI)
+
+
+def make_batch(count: int, size: int) -> Batch:
+    """Random images."""
+    generator = torch.Generator().manual_seed(0)
+    sketch, reference, target = (
+        torch.rand(count, channels, size, size, generator=generator) * 2 - 1
+        for channels in (1, 3, 3)
+    )
+    warp = torch.zeros(count, size, size, 2)
+    return Batch([str(i) for i in range(count)], sketch, reference, target, warp)
+
+
+def _step(method: SSIMBaD, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+    optimizer.zero_grad()
+    loss = torch.stack(
+        list(method.training_losses(batch, torch.Generator().manual_seed(0)).values())
+    ).sum()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(method.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()
+
+
+def case(name: str, unet: UNetConfig, count: int, size: int, rounds: int) -> Case:
+    """A step a round; each side trains on, so that losses of the same step are compared."""
+    schedule = config.load([]).train.model_copy(update={"optimizer": "adamw", "lr": 1e-4})
+    batch = make_batch(count, size)
+    plain = make_method(unet)
+    ours = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    plain_optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-4, weight_decay=0.01)
+    our_optimizer = build(ours.optimizer_groups(schedule.lr), schedule)
+    with FlopCounterMode(display=False) as counter:
+        _step(ours, our_optimizer, batch)
+    _step(plain, plain_optimizer, batch)
+
+    def side(method: SSIMBaD, optimizer: torch.optim.Optimizer) -> Measured:
+        return timed(lambda: _step(method, optimizer, batch))
+
+    return Case(
+        name,
+        f"s a step of {count} at {size} px",
+        lambda _: side(plain, plain_optimizer),
+        lambda _: side(ours, our_optimizer),
+        lambda a, b: abs(a - b) / abs(a),
+        "relative difference of the losses, step by step",
+        rounds,
+        target=1.25,
+        flops=counter.get_total_flops(),
+    )
+
+
+def paper() -> Case:
+    """The published network at 128 px."""
+    return case("train_step_paper", PAPER, 1, 128, 7)
+
+
+def default() -> Case:
+    """The default config's network and batch at 64 px."""
+    loaded: Any = config.load([])
+    return case("train_step_default", loaded.unet, loaded.train.batch, loaded.data.size, 21)
