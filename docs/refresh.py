@@ -1,9 +1,9 @@
 """Copy finished runs' tables, findings, times and pictures into README.md, docs/results.md and docs/images.
 
-    .venv/bin/python docs/refresh.py [RESULTS]
+    .venv/bin/python docs/refresh.py [RESULTS | speed]
 
 RESULTS is the run to show, ``results-showcase`` unless given; the default run's time comes from
-``results``. What stands between a file's ``<!-- results -->`` markers is replaced; nothing in it is typed
+``results``. ``speed`` copies what ``make benchmark`` left in ``results`` into docs/speed.md instead. What stands between a file's ``<!-- results -->`` markers is replaced; nothing in it is typed
 by hand.
 """
 
@@ -51,7 +51,36 @@ def replace(path: Path, text: str) -> None:
     path.write_text(f"{head}{BEGIN}\n\n{text.strip()}\n\n{END}{tail}")
 
 
+def refresh_speed() -> None:
+    """The benchmarks' entries, the commands' start, the scaling study and the figures."""
+    results, images = ROOT / "results", ROOT / "docs" / "images"
+    for name in ("benchmarks", "benchmarks_scaling"):
+        shutil.copyfile(results / "figures" / f"{name}.png", images / f"{name}.png")
+    entries = pd.DataFrame(json.loads((results / "benchmarks.json").read_text()))
+    columns = ["name", "unit", "plain", "ours", "ratio", "target", "fraction_of_peak"]
+    table = entries[[*columns, "equal_within", "compared"]].to_markdown(index=False, floatfmt=".3g")
+    machine = json.loads((results / "benchmarks_machine.json").read_text())
+    start = pd.Series(machine["startup_s"], name="seconds").to_markdown(floatfmt=".2f")
+    scaling = pd.read_csv(results / "benchmarks_scaling.csv")
+    wide = scaling.pivot_table(["seconds", "peak_mib"], ["axis", "phase"], "at", sort=False)
+    parts = [
+        f"{machine['processor']}, {machine['cores']} cores: {machine['matmul_gflops']:.0f} GFLOP/s in"
+        f" matrix products, {machine['copy_gb_per_s']:.0f} GB/s in copies.",
+        table,
+        "![Ratios](images/benchmarks.png)",
+        "Seconds of whole commands at config/tiny.yaml's size:",
+        start,
+        "Seconds and peak memory (MiB, all of a command's processes) by number of images and by size:",
+        *(wide[value].to_markdown(floatfmt=".0f") for value in ("seconds", "peak_mib")),
+        "![Scaling](images/benchmarks_scaling.png)",
+    ]
+    replace(ROOT / "docs/speed.md", "\n\n".join(parts))
+
+
 def main() -> None:
+    if sys.argv[1:] == ["speed"]:
+        refresh_speed()
+        return
     shown = ROOT / (sys.argv[1] if len(sys.argv) > 1 else "results-showcase")
     images = ROOT / "docs" / "images"
     images.mkdir(exist_ok=True)
