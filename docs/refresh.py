@@ -3,8 +3,8 @@
     .venv/bin/python docs/refresh.py [RESULTS | speed]
 
 RESULTS is the run to show, ``results-showcase`` unless given; the default run's time comes from
-``results``. ``speed`` copies what ``make benchmark`` left in ``results`` into docs/speed.md instead. What stands between a file's ``<!-- results -->`` markers is replaced; nothing in it is typed
-by hand.
+``results``. ``speed`` copies what ``make benchmark`` left in ``results`` into docs/speed.md instead. What
+stands between a file's ``<!-- results -->`` markers is replaced; nothing in it is typed by hand.
 """
 
 from __future__ import annotations
