@@ -53,8 +53,8 @@ SETTINGS = ["same", "cross"]
 RUNS = schema.runs(CONFIG)
 
 
-TRAINED = [run for run in RUNS if stage_of(run) != "none"]
-REFINED = [run for run in RUNS if stage_of(run) == "refine"]
+TRAINED = schema.trained_runs(CONFIG)
+REFINED = [run for run in TRAINED if stage_of(run) == "refine"]
 PRETRAINED = sorted({pretrained_run(run) for run in TRAINED})
 
 

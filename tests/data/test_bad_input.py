@@ -19,7 +19,7 @@ from ssimbad.data.images import display_size, read_image
 from ssimbad.data.prepare import DataConfig, prepare
 from ssimbad.data.store import Split
 from ssimbad.errors import UserError
-from tests.conftest import REPOSITORY, picture, run_cli, table_of, tiny_values
+from tests.conftest import NO_COUNTS, REPOSITORY, picture, run_cli, table_of, tiny_values
 
 
 def fill(folder: Path, names: list[str], seed: int = 0) -> None:
@@ -41,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def prepared(folder: Path) -> Path:
     values = tiny_values()["data"] | {"source": "folder", "size": 32}
-    values["folder"] = {"path": str(folder), "validation": 0.25, "test": 0.25}
+    values["folder"] = {"path": str(folder), "validation": 0.25, "test": 0.25} | NO_COUNTS
     store = folder.parent / "store"
     prepare(DataConfig.model_validate(values), 0, store)
     return store
@@ -239,7 +239,7 @@ def test_refused(folder: Path, name: str) -> None:
 
 
 def faults_of(folder: Path) -> list[str]:
-    source = Folder(FolderConfig(path=str(folder), validation=0.3, test=0.3), 0)
+    source = Folder(FolderConfig(path=str(folder), validation=0.3, test=0.3, **NO_COUNTS), 0)
     items, faults = source.items()
     for item in items:
         try:

@@ -14,12 +14,12 @@ from ssimbad.data.store import Split, to_pixels, to_unit
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError
 from ssimbad.layout import Results
-from tests.conftest import picture, tiny_values
+from tests.conftest import NO_COUNTS, picture, tiny_values
 
 
 def config_of(path: Path, size: int = 32) -> DataConfig:
     values = tiny_values()["data"] | {"source": "folder", "size": size}
-    values["folder"] = {"path": str(path), "validation": 0.25, "test": 0.25}
+    values["folder"] = {"path": str(path), "validation": 0.25, "test": 0.25} | NO_COUNTS
     return DataConfig.model_validate(values)
 
 
