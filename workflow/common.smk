@@ -3,9 +3,11 @@ import ast
 import shlex
 import sys
 from functools import cache
+from os.path import isfile
 from pathlib import Path
 
 from ssimbad import config as schema
+from ssimbad.data.archive import is_archive
 from ssimbad.data.images import is_image_name
 from ssimbad.errors import UserError
 from ssimbad.interruption import ASKED_BY, begin_run, clear_stale_locks, leave_with_dvc
@@ -137,12 +139,14 @@ def method_code(*parts):
 
 
 def users_images():
-    """The files of the user's folder, as inputs: added and replaced images are noticed."""
+    """The files of the user's folder that are there, as inputs: added and replaced images are noticed."""
     if CONFIG.data.source != "folder":
         return []
-    found = (p for p in Path(CONFIG.data.folder.path).rglob("*") if is_image_name(p))
+    root = Path(CONFIG.data.folder.path)
+    found = [root] if is_archive(root) else filter(is_image_name, root.rglob("*"))
     # Braces in a name are no wildcards.
-    return sorted(str(p).replace("{", "{{").replace("}", "}}") for p in found)
+    names = sorted(str(p) for p in found if isfile(p))
+    return [name.replace("{", "{{").replace("}", "}}") for name in names]
 
 
 DATA = [
@@ -151,6 +155,7 @@ DATA = [
         "manifest.json",
         "pairs.csv",
         "ATTRIBUTION.txt",
+        "report.json",
         *(
             f"{s}_{k}.npy"
             for s in ("train", "validation", "test")

@@ -41,7 +41,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def prepared(folder: Path) -> Path:
     values = tiny_values()["data"] | {"source": "folder", "size": 32}
-    values["folder"] = {"path": str(folder), "validation": 0.25, "test": 0.25} | NO_COUNTS
+    expect = {"train": 4, "test": 3}
+    values["folder"] = {"path": str(folder), "validation": 0.25, "test": 0.25, "expect": expect}
     store = folder.parent / "store"
     prepare(DataConfig.model_validate(values), 0, store)
     return store
@@ -185,6 +186,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing folder": (missing, r"data\.folder\.path: .*in: no such folder"),
     "one name in two splits": (same_name, "'a': is in train and in test"),
     "one image in two splits": (same_image, "'x' of test: the same image as 'a' of train"),
+    "other counts than expected": (
+        lambda f: rename(f, "w.txt"),
+        "in: has 3 usable train images, data.folder.expect.train is 4",
+    ),
 }
 UNREADABLE = ("unreadable file", "unreadable folder")
 

@@ -145,8 +145,9 @@ class _Average(WeightAveraging):
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights of the method."""
         assert self._average_model is not None
-        method = self._average_model.module.method
-        return {key: value.cpu().contiguous() for key, value in method.state_dict().items()}
+        stage = self._average_model.module
+        assert isinstance(stage, _Stage)
+        return {k: v.cpu().contiguous() for k, v in stage.method.state_dict().items()}
 
 
 class _Keeper(Checkpoint):
