@@ -6,6 +6,8 @@ from functools import cache
 from os.path import isfile
 from pathlib import Path
 
+import torch
+
 from ssimbad import config as schema
 from ssimbad.data.archive import is_archive
 from ssimbad.data.images import is_image_name
@@ -68,6 +70,14 @@ def runs_of(*stages):
 
 wildcard_constraints:
     row=runs_of("none", "train", "refine"),
+
+
+# Memory (MB), time (minutes) and GPUs that rules ask for suit config/paper.yaml; they bind where a scheduler or a
+# --resources limit reads them, and a profile may set others. Time is a slice of a training, not all of it:
+# what is stopped goes on. Without a scheduler the jobs that use a GPU run one after the other.
+CORES = workflow.resource_settings.cores or 1  # a scheduler's profile sets each rule's threads instead
+GPUS = 0 if CONFIG.device == "cpu" else 1
+GPU_THREADS = CORES if GPUS and torch.cuda.is_available() else 1
 
 
 def phase(name):
