@@ -164,7 +164,7 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
         records = []
         sizes: Counter[tuple[int, int]] = Counter()
         with _loaded(items, work) as results:
-            bar = tqdm(results, "data", len(items), unit=" images")
+            bar = tqdm(results, "data", len(items), unit=" images", disable=not items)
             for item, result in zip(items, bar, strict=True):
                 if isinstance(result, str):
                     faults.append(result)
