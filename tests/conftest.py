@@ -21,6 +21,8 @@ from ssimbad.methods.base import Batch, Noise
 from ssimbad.rng import image_noise
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+NO_COUNTS = {"expect": {"train": 0, "test": 0}}
+"""Of a folder of images: any number of them will do."""
 
 
 @pytest.fixture(autouse=True)

@@ -43,6 +43,10 @@ def test_every_config_file_is_valid_and_names_its_own_folder() -> None:
         ("phi.sigma_max", 0.001, "sigma_min (0.002) must be below sigma_max (0.001)"),
         ("phi.choice", "sigma/(sigma+x)", "must be auto"),
         ("train.steps", "many", "valid integer"),
+        ("train.steps", 0, "one of steps (0) and epochs (0) must be above 0"),
+        ("train.epochs", 3, "one of steps (8) and epochs (3) must be above 0, the other 0"),
+        ("train.schedule", "cosine-counted-twice", "needs epochs to count"),
+        ("train.choose_by", "luck", "'validation' or 'last_batch'"),
         ("train.steps", 1.5, "valid integer"),
         ("train.lr", float("nan"), "finite"),
         ("train.lr", True, "valid number"),
@@ -57,7 +61,7 @@ def test_every_config_file_is_valid_and_names_its_own_folder() -> None:
         ("seeds", [1, 1], "different numbers"),
         ("scft.recipe.optimizer", "muon", "no such key"),
         ("scft.trunk", "resnet", "'auto', 'vgg16' or 'vgg19'"),
-        ("refine.nonsense", 1, "1: no such key: keys here are steps, batch"),
+        ("refine.nonsense", 1, "1: no such key: keys here are steps, epochs, batch"),
         ("ssimbad.sampling.step", 3, "keys here are sampler, steps"),
         ("unet.width", 6, "multiple of"),
         ("unet.groups", 3, "multiple of"),
@@ -91,7 +95,7 @@ def test_the_size_must_suit_the_networks_levels() -> None:
 
 
 def test_missing_keys_and_several_faults_are_all_told() -> None:
-    values = changed("train.steps", 0)
+    values = changed("train.steps", -1)
     del values["seed"]
     del values["ssimbad"]["sampling"]
     assert sorted(line.split(":")[1].strip() for line in faults(values)) == [
@@ -109,6 +113,50 @@ def test_overlays_say_only_what_differs(tmp_path: Path) -> None:
     assert (loaded.results, loaded.train.steps, loaded.train.batch) == ("x", 7, 3)
     assert loaded.train.lr == base.train.lr
     assert loaded.phi == base.phi
+
+
+def test_an_overlay_extends_another_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.yaml").write_text("results: x\ntrain: {steps: 7}\n")
+    (tmp_path / "deep/b.yaml").write_text("extends: ../a.yaml\ntrain: {batch: 3}\n")
+    loaded = load([tmp_path / "deep/b.yaml"], {"extends": "../a.yaml", "results": "y"})
+    assert (loaded.results, loaded.train.steps, loaded.train.batch) == ("y", 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("b.yaml", "b.yaml: no such file"),
+        ("a.yaml", "a.yaml: extends: leads back to itself"),
+        ("[b.yaml]", "a.yaml: extends: must be the name of a file"),
+    ],
+)
+def test_an_overlay_that_extends_nothing(tmp_path: Path, value: str, told: str) -> None:
+    (tmp_path / "a.yaml").write_text(f"extends: {value}\n")
+    with pytest.raises(UserError, match=told) as caught:
+        load([tmp_path / "a.yaml"])
+    assert "\n" not in str(caught.value)
+
+
+def test_epochs_are_the_unit_of_warm_up_and_checkpoints() -> None:
+    values = tiny_values()
+    values["train"] |= {"steps": 0, "epochs": 3, "warmup": 1, "checkpoint_every": 4}
+    (line,) = faults(values)
+    assert line == (
+        "config: train: warmup (1) and checkpoint_every (4) are counted in epochs here,"
+        " of which there are 3"
+    )
+
+
+def test_without_validation_images_nothing_is_chosen_by_them() -> None:
+    values = tiny_values()
+    values["data"]["source"] = "folder"
+    values["data"]["folder"]["validation"] = 0.0
+    (line,) = faults(values)
+    assert "data.folder.validation (0) leaves no images to validate with" in line
+    for recipe in (values["train"], values["refine"], values["scft"]["recipe"]):
+        recipe["choose_by"] = "last_batch"
+    assert validate(values).data.folder.validation == 0
 
 
 @pytest.mark.parametrize(

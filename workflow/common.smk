@@ -3,9 +3,13 @@ import ast
 import shlex
 import sys
 from functools import cache
+from os.path import isfile
 from pathlib import Path
 
+import torch
+
 from ssimbad import config as schema
+from ssimbad.data.archive import is_archive
 from ssimbad.data.images import is_image_name
 from ssimbad.errors import UserError
 from ssimbad.interruption import ASKED_BY, begin_run, clear_stale_locks, leave_with_dvc
@@ -53,8 +57,8 @@ SETTINGS = ["same", "cross"]
 RUNS = schema.runs(CONFIG)
 
 
-TRAINED = [run for run in RUNS if stage_of(run) != "none"]
-REFINED = [run for run in RUNS if stage_of(run) == "refine"]
+TRAINED = schema.trained_runs(CONFIG)
+REFINED = [run for run in TRAINED if stage_of(run) == "refine"]
 PRETRAINED = sorted({pretrained_run(run) for run in TRAINED})
 
 
@@ -66,6 +70,14 @@ def runs_of(*stages):
 
 wildcard_constraints:
     row=runs_of("none", "train", "refine"),
+
+
+# Memory (MB), time (minutes) and GPUs that rules ask for suit config/paper.yaml; they bind where a scheduler or a
+# --resources limit reads them, and a profile may set others. Time is a slice of a training, not all of it:
+# what is stopped goes on. Without a scheduler the jobs that use a GPU run one after the other.
+CORES = workflow.resource_settings.cores or 1  # a scheduler's profile sets each rule's threads instead
+GPUS = 0 if CONFIG.device == "cpu" else 1
+GPU_THREADS = CORES if GPUS and torch.cuda.is_available() else 1
 
 
 def phase(name):
@@ -137,12 +149,14 @@ def method_code(*parts):
 
 
 def users_images():
-    """The files of the user's folder, as inputs: added and replaced images are noticed."""
+    """The files of the user's folder that are there, as inputs: added and replaced images are noticed."""
     if CONFIG.data.source != "folder":
         return []
-    found = (p for p in Path(CONFIG.data.folder.path).rglob("*") if is_image_name(p))
+    root = Path(CONFIG.data.folder.path)
+    found = [root] if is_archive(root) else filter(is_image_name, root.rglob("*"))
     # Braces in a name are no wildcards.
-    return sorted(str(p).replace("{", "{{").replace("}", "}}") for p in found)
+    names = sorted(str(p) for p in found if isfile(p))
+    return [name.replace("{", "{{").replace("}", "}}") for name in names]
 
 
 DATA = [
@@ -151,6 +165,7 @@ DATA = [
         "manifest.json",
         "pairs.csv",
         "ATTRIBUTION.txt",
+        "report.json",
         *(
             f"{s}_{k}.npy"
             for s in ("train", "validation", "test")

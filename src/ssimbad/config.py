@@ -22,7 +22,15 @@ from ssimbad.data.prepare import DataConfig
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.settings import EvaluateConfig, OracleConfig, SweepConfig
 from ssimbad.inference import InferConfig
-from ssimbad.methods import method_of, methods, pretrained_run, rows, stage_of
+from ssimbad.methods import (
+    method_of,
+    methods,
+    pretrained_run,
+    row_of,
+    rows,
+    stage_of,
+    trained_run,
+)
 from ssimbad.methods.base import Method
 from ssimbad.methods.denoising import DenoisingMethod
 from ssimbad.networks.unet import UNetConfig
@@ -32,6 +40,9 @@ from ssimbad.training.settings import RefineConfig, Schedule, StageConfig
 
 BASE = Path("config.yaml")
 """The default config; other files are overlays on it."""
+_EXTENDS = (
+    "extends"  # key of an overlay: the file, seen from its own folder, that it is an overlay on
+)
 
 
 class _Base(Section):
@@ -78,14 +89,14 @@ class _Base(Section):
 def rows_for(phase: str) -> list[str]:
     """The rows a phase can be run for."""
 
-    def suits(method: type[Method], stage: str) -> bool:
+    def suits(row: str, method: type[Method], stage: str) -> bool:
         if phase in ("train", "refine"):
-            return stage == phase
+            return stage == phase and row not in method.resampled
         if phase == "sweep":
             return method.sampling is not None and "steps" in method.sampling.model_fields
         return phase != "oracle" or issubclass(method, DenoisingMethod)
 
-    return [row for row, (name, stage) in rows().items() if suits(methods()[name], stage)]
+    return [row for row, (name, stage) in rows().items() if suits(row, methods()[name], stage)]
 
 
 def _consistent(config: Any) -> Any:
@@ -100,6 +111,18 @@ def _consistent(config: Any) -> Any:
         if config.data.size % stride:
             raise ValueError(
                 f"data.size ({config.data.size}) must be a multiple of {stride} for row {row!r}"
+            )
+    recipes = {"train": config.train, "refine": config.refine} | {
+        f"{name}.recipe": getattr(config, name).recipe
+        for name, method in methods().items()
+        if method.own_recipe
+    }
+    for name, recipe in recipes.items():
+        unvalidated = config.data.source == "folder" and config.data.folder.validation == 0
+        if unvalidated and recipe.choose_by == "validation":
+            raise ValueError(
+                "data.folder.validation (0) leaves no images to validate with, as"
+                f" {name}.choose_by (validation) needs"
             )
     for row in config.sweep.rows:
         if row not in rows_for("sweep"):
@@ -118,7 +141,7 @@ def _parts(method: type[Method]) -> dict[str, type[Section]]:
         "recipe": Schedule if method.own_recipe else None,
         "refinement": method.refinement,
         "sampling": method.sampling,
-    }
+    } | {part: method.sampling for _, part in method.resampled.values()}
     return {part: kind for part, kind in given.items() if kind}
 
 
@@ -148,12 +171,6 @@ _PHASES: dict[str, tuple[str, ...]] = {
     "oracle": ("seed", "device", "weights", "data", "evaluate", "oracle"),
 }
 _USES_CHECKPOINT = ("infer", "sweep", "oracle")
-_METHOD_PART = {
-    "refine": "refinement",
-    "infer": "sampling",
-    "sweep": "sampling",
-    "oracle": "sampling",
-}
 
 
 def _keys(phase: str) -> tuple[str, ...]:
@@ -162,12 +179,15 @@ def _keys(phase: str) -> tuple[str, ...]:
 
 
 def _method_values(
-    method: type[Method], section: dict[str, Any], phase: str
+    method: type[Method], section: dict[str, Any], phase: str, row: str
 ) -> dict[str, Any] | None:
     """What a phase reads of a method's section: one part, or for training all but the parts."""
     if phase == "train":
         return {k: v for k, v in section.items() if k not in _parts(method)}
-    return section.get(_METHOD_PART[phase]) if phase in _METHOD_PART else None
+    if phase == "refine":
+        return section["refinement"]
+    _, sampling = method.resampled.get(row, (row, "sampling"))
+    return section.get(sampling) if phase in _USES_CHECKPOINT else None
 
 
 def _fault(error: Any) -> str:
@@ -241,11 +261,25 @@ def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _read_overlay(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What an overlay says, on top of what the overlay says that it extends."""
+    values = _read(path)
+    extended = values.pop(_EXTENDS, None)
+    if extended is None:
+        return values
+    if not isinstance(extended, str):
+        raise UserError(f"{path}: {_EXTENDS}: must be the name of a file")
+    if path.resolve() in below:
+        raise UserError(f"{path}: {_EXTENDS}: leads back to itself")
+    base = _read_overlay(path.parent / extended, (*below, path.resolve()))
+    return _overlay(base, values)
+
+
 def load(overlays: list[Path], values: dict[str, Any] | None = None) -> Any:
     """``config.yaml`` of the current folder with overlays on it, the last one uppermost.
 
     Args:
-        overlays: files that say what differs.
+        overlays: files that say what differs; one may be an overlay on another, its key ``extends``.
         values: what else differs, on top of all.
 
     Raises:
@@ -253,8 +287,10 @@ def load(overlays: list[Path], values: dict[str, Any] | None = None) -> Any:
     """
     merged = _read(BASE)
     for path in overlays:
-        merged = _overlay(merged, _read(path))
-    return validate(_overlay(merged, values or {}), str(overlays[-1] if overlays else BASE))
+        merged = _overlay(merged, _read_overlay(path))
+    # Snakemake hands on what the files say, this key too.
+    merged = _overlay(merged, {k: v for k, v in (values or {}).items() if k != _EXTENDS})
+    return validate(merged, str(overlays[-1] if overlays else BASE))
 
 
 def load_merged(path: Path) -> Any:
@@ -276,6 +312,12 @@ def runs(config: Any) -> list[str]:
     ]
 
 
+def trained_runs(config: Any) -> list[str]:
+    """The runs that the table's rows need trained, each once."""
+    needed = [trained_run(run) for run in runs(config) if stage_of(run) != "none"]
+    return list(dict.fromkeys(needed))
+
+
 def seed_of(config: Any, run: str) -> int:
     """The training seed of a run."""
     return int(run.partition("@")[2] or config.seeds[0])
@@ -285,7 +327,7 @@ def _trained_by(config: Any, run: str) -> list[str]:
     """Digests of what each training stage of a run reads of the config."""
     stage = stage_of(run)
     stages = [] if stage == "none" else [("train", pretrained_run(run))]
-    stages += [("refine", run)] if stage == "refine" else []
+    stages += [("refine", trained_run(run))] if stage == "refine" else []
     return [digest(phase_json(config, *stage)) for stage in stages]
 
 
@@ -301,7 +343,7 @@ def phase_json(config: Any, phase: str, run: str | None = None) -> str:
     if run is not None:
         name = method_of(run)
         method, section = methods()[name], values.get(name, {})
-        chosen["method"] = _method_values(method, section, phase)
+        chosen["method"] = _method_values(method, section, phase, row_of(run))
         if phase in ("train", "refine"):
             chosen["seed"] = seed_of(config, run)
         if phase == "train" and method.own_recipe:
@@ -344,9 +386,11 @@ class Phase:
             value = self.values[key]
             setattr(self, key, annotation.model_validate(value) if is_section else value)
         if method is not None:
-            kind = getattr(method, _METHOD_PART.get(phase, "section"))
+            kind = {"train": method.section, "refine": method.refinement}.get(
+                phase, method.sampling
+            )
             given = self.values["method"]
-            self.method = None if given is None else kind.model_validate(given)
+            self.method = kind.model_validate(given) if kind and given is not None else None
 
 
 def describe() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssimbad.methods import stage_of
+from ssimbad.methods import stage_of, trained_run
 
 
 class Results:
@@ -22,11 +22,11 @@ class Results:
 
     def checkpoint(self, row: str) -> Path:
         """The row's weights for use."""
-        return self.root / "checkpoints" / stage_of(row) / f"{row}.safetensors"
+        return self.root / "checkpoints" / stage_of(row) / f"{trained_run(row)}.safetensors"
 
     def history(self, row: str) -> Path:
         """Losses by step; the training's summary lies beside it as JSON."""
-        return self.root / "history" / stage_of(row) / f"{row}.csv"
+        return self.root / "history" / stage_of(row) / f"{trained_run(row)}.csv"
 
     def work(self, row: str) -> Path:
         """Resumable training state."""

@@ -21,13 +21,14 @@ from ssimbad.errors import UserError
 from ssimbad.files import read_json, sha256_file, whole_file, write_json, write_text
 from ssimbad.inference import infer as colorize_test_set
 from ssimbad.layout import Results
-from ssimbad.methods import method_of, methods, pretrained_run, row_of, stage_of
+from ssimbad.methods import method_of, methods, pretrained_run, row_of, stage_of, trained_run
 from ssimbad.methods.base import Method, TrainedMethod
 from ssimbad.noise.search import Curve, Search
 from ssimbad.noise.transforms import Phi, parse
 from ssimbad.provenance import code_version, machine, package_digest, packages
 from ssimbad.rng import numpy_generator
 from ssimbad.training import checkpoint
+from ssimbad.training.settings import in_steps
 
 
 def data(config: Phase, results: Results) -> None:
@@ -96,7 +97,7 @@ def _trained(
     path = results.checkpoint(row)
     method, header = checkpoint.load(path)
     expected = {
-        "row": row,
+        "row": trained_run(row),
         "data": sha256_file(results.data / "manifest.json"),
         "phi": read_phi(results).to_dict(),
         "config": trained_by or header.get("config"),
@@ -114,7 +115,8 @@ def _fit_and_save(
 
     stage = header["stage"]
     device = device_of(config.device)
-    section = config.train if stage == "train" else config.refine
+    train = Split(results.data, "train")
+    section = in_steps(config.train if stage == "train" else config.refine, len(train))
     header = header | {
         "seed": config.seed,
         "warp": config.data.warp.model_dump(mode="json"),
@@ -130,7 +132,7 @@ def _fit_and_save(
         section,
         config.method if stage == "refine" else None,
         label=f"{stage} {row}",
-        train=Split(results.data, "train"),
+        train=train,
         validation=Split(results.data, "validation"),
         warp=config.data.warp,
         seed=config.seed,
@@ -141,7 +143,7 @@ def _fit_and_save(
     )
     lines = history.to_csv(index=False, lineterminator="\n", float_format="%.8g")
     write_text(results.history(row), lines)
-    best = {"step": summary["step"], "validation": summary["validation"]}
+    best = {key: summary[key] for key in ("step", section.choose_by)}
     networks = [*header.get("loss_networks", []), *summary["loss_networks"]]
     header |= {"best": best, "loss_networks": networks}
     checkpoint.save(results.checkpoint(row), method, header)

@@ -19,7 +19,7 @@ from ssimbad.data.images import display_size, read_image
 from ssimbad.data.prepare import DataConfig, prepare
 from ssimbad.data.store import Split
 from ssimbad.errors import UserError
-from tests.conftest import REPOSITORY, picture, run_cli, table_of, tiny_values
+from tests.conftest import NO_COUNTS, REPOSITORY, picture, run_cli, table_of, tiny_values
 
 
 def fill(folder: Path, names: list[str], seed: int = 0) -> None:
@@ -41,7 +41,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def prepared(folder: Path) -> Path:
     values = tiny_values()["data"] | {"source": "folder", "size": 32}
-    values["folder"] = {"path": str(folder), "validation": 0.25, "test": 0.25}
+    expect = {"train": 4, "test": 3}
+    values["folder"] = {"path": str(folder), "validation": 0.25, "test": 0.25, "expect": expect}
     store = folder.parent / "store"
     prepare(DataConfig.model_validate(values), 0, store)
     return store
@@ -185,6 +186,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing folder": (missing, r"data\.folder\.path: .*in: no such folder"),
     "one name in two splits": (same_name, "'a': is in train and in test"),
     "one image in two splits": (same_image, "'x' of test: the same image as 'a' of train"),
+    "other counts than expected": (
+        lambda f: rename(f, "w.txt"),
+        "in: has 3 usable train images, data.folder.expect.train is 4",
+    ),
 }
 UNREADABLE = ("unreadable file", "unreadable folder")
 
@@ -239,7 +244,7 @@ def test_refused(folder: Path, name: str) -> None:
 
 
 def faults_of(folder: Path) -> list[str]:
-    source = Folder(FolderConfig(path=str(folder), validation=0.3, test=0.3), 0)
+    source = Folder(FolderConfig(path=str(folder), validation=0.3, test=0.3, **NO_COUNTS), 0)
     items, faults = source.items()
     for item in items:
         try:

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssimbad.data.folder import Folder, FolderConfig
+from ssimbad.data.folder import ExpectConfig, Folder, FolderConfig
 from ssimbad.data.images import read_image
 from tests.conftest import picture
 
 
-def folder(path: Path, seed: int = 0) -> Folder:
-    return Folder(FolderConfig(path=str(path), validation=0.25, test=0.25), seed)
+def folder(path: Path, seed: int = 0, validation: float = 0.25, **expect: int) -> Folder:
+    expected = ExpectConfig(**({"train": 0, "test": 0} | expect))
+    config = FolderConfig(path=str(path), validation=validation, test=0.25, expect=expected)
+    return Folder(config, seed)
 
 
 def fill(path: Path, names: list[str], mode: str = "RGB") -> None:
@@ -56,6 +58,25 @@ def test_ready_made_split_with_validation_and_no_sketches(tmp_path: Path) -> Non
     source = folder(tmp_path)
     assert by_split(source) == {"train": ["a", "b"], "validation": ["c"], "test": ["d", "e"]}
     assert source.load(source.items()[0][0], 32)[1] is None
+
+
+def test_no_image_is_held_out_where_none_shall_be(tmp_path: Path) -> None:
+    fill(tmp_path / "train", ["a.png", "b.png"])
+    fill(tmp_path / "test", ["d.png", "e.png"])
+    assert by_split(folder(tmp_path, validation=0.0)) == {"train": ["a", "b"], "test": ["d", "e"]}
+
+
+def test_counts_are_those_expected(tmp_path: Path) -> None:
+    fill(tmp_path / "train", [f"{i}.png" for i in range(8)])
+    fill(tmp_path / "test", ["x.png", "y.png"])
+    assert by_split(folder(tmp_path, train=8, test=2))["test"] == ["x", "y"]
+    _, faults = folder(tmp_path, train=9, test=2).items()
+    assert faults == [f"{tmp_path}: has 8 usable train images, data.folder.expect.train is 9"]
+    _, faults = folder(tmp_path, train=7, test=579).items()
+    assert [fault.rsplit(", ", 1)[1] for fault in faults] == [
+        "data.folder.expect.train is 7",
+        "data.folder.expect.test is 579",
+    ]
 
 
 def test_a_plain_folder_is_split_by_name_and_seed(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from ssimbad.data.store import Split, to_pixels, to_unit
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError
 from ssimbad.layout import Results
-from tests.conftest import picture, tiny_values
+from tests.conftest import NO_COUNTS, picture, tiny_values
 
 
 def config_of(path: Path, size: int = 32) -> DataConfig:
     values = tiny_values()["data"] | {"source": "folder", "size": size}
-    values["folder"] = {"path": str(path), "validation": 0.25, "test": 0.25}
+    values["folder"] = {"path": str(path), "validation": 0.25, "test": 0.25} | NO_COUNTS
     return DataConfig.model_validate(values)
 
 
@@ -52,6 +52,38 @@ def test_manifest_holds_the_source_files_digests(tmp_path: Path) -> None:
         for path in (tmp_path / "out").iterdir()
         if path.name != "manifest.json"
     }
+
+
+def test_the_report_counts_images_sketches_and_sizes(prepared: Results, tmp_path: Path) -> None:
+    for part, names in (("train", "abcd"), ("test", "xy")):
+        for kind in ("reference", "sketch"):
+            (tmp_path / "in" / part / kind).mkdir(parents=True)
+            for i, name in enumerate(names):
+                shape = (20, 48) if name == "a" else (40, 40)
+                picture(100 * (part == "test") + i, *shape).save(
+                    tmp_path / "in" / part / kind / f"{name}.png"
+                )
+    prepare(config_of(tmp_path / "in"), 0, tmp_path / "out")
+    assert json.loads((tmp_path / "out/report.json").read_text()) == {
+        "images": {"train": 3, "validation": 1, "test": 2},
+        "with_sketch": 6,
+        "sizes": {"40×40": 5, "20×48": 1},
+        "enlarged": 1,
+    }
+    faces = json.loads((prepared.data / "report.json").read_text())
+    assert faces["images"] == {"train": 24, "validation": 4, "test": 6}
+    assert faces["sizes"] == {}
+
+
+def test_a_store_without_validation_images(tmp_path: Path) -> None:
+    for i in range(8):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        picture(i).save(tmp_path / f"in/{i}.png")
+    config = config_of(tmp_path / "in")
+    folder = config.folder.model_copy(update={"validation": 0.0})
+    prepare(config.model_copy(update={"folder": folder}), 0, tmp_path / "out")
+    splits = [len(Split(tmp_path / "out", split)) for split in ("train", "validation", "test")]
+    assert splits == [6, 0, 2]
 
 
 def test_pairs_are_a_derangement_of_the_test_images(prepared: Results) -> None:

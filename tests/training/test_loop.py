@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -32,18 +31,22 @@ from tests.conftest import REPOSITORY, tiny_values
 
 CONFIG = StageConfig(
     steps=20,
+    epochs=0,
     batch=2,
     optimizer="adamw",
     lr=0.1,
     muon_lr=0.05,
     min_lr=0.001,
     warmup=4,
+    schedule="cosine",
     weight_decay=0.0,
     clip=1.0,
+    clip_scaled=False,
     ema=0.0,
     precision="32-true",
     checkpoint_every=5,
     keep=2,
+    choose_by="validation",
 )
 
 
@@ -66,14 +69,21 @@ class Scalar(TrainedMethod):
         raise NotImplementedError
 
 
-def run(prepared: Results, folder: Path, method: TrainedMethod, config=CONFIG, identity=None):
+def run(
+    prepared: Results,
+    folder: Path,
+    method: TrainedMethod,
+    config=CONFIG,
+    identity=None,
+    validation: Split | None = None,
+):
     return fit(
         method,
         config,
         None,
         label="test",
         train=Split(prepared.data, "train"),
-        validation=Split(prepared.data, "validation"),
+        validation=Split(prepared.data, "validation") if validation is None else validation,
         warp=WarpConfig(redraw_folds=True, rotation=0.0),
         seed=1,
         weights="auto",
@@ -81,14 +91,6 @@ def run(prepared: Results, folder: Path, method: TrainedMethod, config=CONFIG, i
         folder=folder,
         identity=identity or {"run": 1},
     )
-
-
-def test_learning_rate_warms_up_once_and_falls_along_one_cosine() -> None:
-    rates = [learning_rate(CONFIG, step) for step in range(21)]
-    assert rates[:5] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
-    assert rates[12] == pytest.approx((0.1 + 0.001) / 2)
-    assert rates[20] == pytest.approx(0.001)
-    assert all(a > b for a, b in pairwise(rates[4:]))
 
 
 def test_history_and_best_weights(prepared: Results, tmp_path: Path) -> None:
@@ -103,6 +105,38 @@ def test_history_and_best_weights(prepared: Results, tmp_path: Path) -> None:
         f"best-{int(s):07d}.safetensors" for s in history.nsmallest(2, "validation")["step"]
     )
     assert kept == wanted
+
+
+class Noisy(Scalar):
+    """Its loss on a training batch is the number of the batch, down and up again; it does not learn."""
+
+    def training_losses(self, batch, generator):
+        self.calls += self.training
+        loss = abs(self.calls - 11.0) if self.training else float(self.calls)
+        return {"count": 0 * self.value.sum() + loss}
+
+
+@pytest.mark.parametrize(("choose_by", "step"), [("validation", 5), ("last_batch", 10)])
+def test_what_chooses_among_checkpoints(
+    prepared: Results, tmp_path: Path, choose_by: str, step: int
+) -> None:
+    config = CONFIG.model_copy(update={"choose_by": choose_by})
+    history, summary = run(prepared, tmp_path, Noisy(), config)
+    assert (summary["step"], summary[choose_by]) == (step, 5.0 if step == 5 else 1.0)
+    assert list(history["validation"]) == [5, 10, 15, 20]
+
+
+def test_training_without_validation_images(prepared: Results, tmp_path: Path) -> None:
+    none = Split(prepared.data, "validation")
+    none.names, none.images, none.sketches = [], none.images[:0], none.sketches[:0]
+    config = CONFIG.model_copy(update={"choose_by": "last_batch", "ema": 0.9})
+    method, other = Scalar(), Scalar()
+    history, summary = run(prepared, tmp_path / "a", method, config, validation=none)
+    assert "validation" not in history
+    assert summary["step"] == 20
+    with_images, _ = run(prepared, tmp_path / "b", other, config)
+    assert torch.equal(method.value, other.value)
+    pd.testing.assert_frame_equal(history, with_images.drop(columns="validation"))
 
 
 def test_averaged_weights_lag_behind(prepared: Results, tmp_path: Path) -> None:
@@ -192,7 +226,7 @@ def test_refinement_losses_vanish_at_the_truth_and_have_gradients(strategy) -> N
     generator = torch.Generator().manual_seed(0)
     truth = torch.rand(2, 3, 32, 32, generator=generator) * 2 - 1
     weights = dict.fromkeys(("mse", "ssim", "lpips-vgg", "clip"), 0.0) | {strategy: 1.0}
-    losses, networks = refinement_losses(weights, "auto", torch.device("cpu"))
+    losses, networks = refinement_losses(weights, False, "auto", torch.device("cpu"))
     ((name, loss),) = losses.items()
     assert name == strategy
     assert [n["network"] for n in networks] == (["vgg16"] if strategy == "lpips-vgg" else [])
@@ -203,6 +237,11 @@ def test_refinement_losses_vanish_at_the_truth_and_have_gradients(strategy) -> N
     (gradient,) = torch.autograd.grad(value, far)
     outside = far.abs() > 1
     assert (gradient[outside] != 0).float().mean() > 0.9
+    clamped = refinement_losses(weights, True, "auto", torch.device("cpu"))[0][strategy]
+    assert clamped(far, truth).item() == pytest.approx(loss(far.clamp(-1, 1), truth).item())
+    (gradient,) = torch.autograd.grad(clamped(far, truth), far)
+    assert (gradient[outside] == 0).all()
+    assert (gradient[~outside] != 0).float().mean() > 0.9
 
 
 def _command(results: Results, values: dict, stage: str, row: str) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssimbad.training.optimizer import build, orthogonalized
+from ssimbad.training.optimizer import build, clip_gradients, orthogonalized
 from ssimbad.training.settings import StageConfig
 from tests.conftest import tiny_values
 
@@ -106,3 +106,35 @@ def test_its_state_resumes() -> None:
     run(second, resumed, 2)
     for a, b in zip(whole.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_clipping_of_scaled_gradients_is_clipping_before_they_are_unscaled(scaled: bool) -> None:
+    ours, published = network(), network()
+    x = 100 * torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    for model in (ours, published):
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        scaler.scale(model(x).square().mean()).backward()
+        if model is ours:
+            scaler.unscale_(optimizer)
+            clip_gradients(optimizer, settings(clip=0.5, clip_scaled=scaled), scaler)
+            continue
+        if scaled:
+            nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        scaler.unscale_(optimizer)
+        if not scaled:
+            nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+    for a, b in zip(ours.parameters(), published.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+    norm = nn.utils.get_total_norm([p.grad for p in ours.parameters()])
+    assert norm.item() == pytest.approx(0.5 / 1024 if scaled else 0.5, rel=1e-3)
+
+
+def test_without_a_scaler_there_is_nothing_to_clip_before() -> None:
+    model = network()
+    model(torch.ones(2, 3, 12, 12)).square().sum().backward()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    clip_gradients(optimizer, settings(clip=1e-3, clip_scaled=True), None)
+    norm = nn.utils.get_total_norm([p.grad for p in model.parameters()])
+    assert norm.item() == pytest.approx(1e-3, rel=1e-3)

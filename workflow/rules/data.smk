@@ -10,7 +10,10 @@ rule data:
         f"{RESULTS}/benchmarks/data/data.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
+    resources:
+        mem_mb=16000,
+        runtime=240,
     params:
         config=phase("data"),
         results=results_folder,

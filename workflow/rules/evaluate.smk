@@ -12,7 +12,11 @@ rule evaluate:
         f"{RESULTS}/benchmarks/evaluate/{{row}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: GPU_THREADS
+    resources:
+        gpu=GPUS,
+        mem_mb=16000,
+        runtime=240,
     params:
         config=phase("evaluate"),
         results=results_folder,

@@ -14,7 +14,11 @@ rule infer:
         f"{RESULTS}/benchmarks/infer/{{row}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: GPU_THREADS
+    resources:
+        gpu=GPUS,
+        mem_mb=16000,
+        runtime=1440,
     params:
         config=phase("infer"),
         results=results_folder,

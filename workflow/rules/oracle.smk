@@ -13,7 +13,11 @@ rule oracle:
         f"{RESULTS}/benchmarks/oracle/{{row}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: GPU_THREADS
+    resources:
+        gpu=GPUS,
+        mem_mb=32000,
+        runtime=480,
     params:
         config=phase("oracle"),
         results=results_folder,

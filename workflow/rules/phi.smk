@@ -13,7 +13,10 @@ rule phi:
         f"{RESULTS}/benchmarks/phi/phi.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
+    resources:
+        mem_mb=8000,
+        runtime=120,
     params:
         config=phase("phi"),
         results=results_folder,

@@ -16,7 +16,11 @@ rule refine:
     priority: 10
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: CORES
+    resources:
+        gpu=GPUS,
+        mem_mb=32000,
+        runtime=1440,
     params:
         config=phase("refine"),
         results=results_folder,

@@ -44,6 +44,9 @@ rule report:
         f"{RESULTS}/benchmarks/report/report.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
     params:
         config=phase("report"),
         results=results_folder,

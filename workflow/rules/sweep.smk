@@ -13,7 +13,11 @@ rule sweep:
         f"{RESULTS}/benchmarks/sweep/{{row}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: GPU_THREADS
+    resources:
+        gpu=GPUS,
+        mem_mb=32000,
+        runtime=480,
     params:
         config=phase("sweep"),
         results=results_folder,

@@ -26,18 +26,31 @@ from ssimbad.rng import numpy_generator
 from ssimbad.section import Section
 
 
+class ExpectConfig(Section):
+    """How many images there must be."""
+
+    train: int = Field(ge=0, description="training images, those for validation too; 0: any number")
+    test: int = Field(ge=0, description="test images; 0: any number")
+
+
 class FolderConfig(Section):
     """The user's images."""
 
-    path: str = Field(description="the folder, absolute or from where the command runs")
+    path: str = Field(
+        description="the folder, .tar, .tar.gz or .zip, absolute or from where the command runs"
+    )
     validation: float = Field(
-        gt=0, lt=1, description="fraction of the training images held out where no split is given"
+        ge=0,
+        lt=1,
+        description="fraction of the training images held out where no split is given;"
+        " 0 (published): none, where checkpoints are chosen otherwise",
     )
     test: float = Field(
         gt=0,
         lt=1,
         description="fraction of all images held out for testing where no split is given",
     )
+    expect: ExpectConfig
 
 
 def _files(folder: Path, root: Path, faults: list[str]) -> dict[str, Path]:
@@ -77,8 +90,8 @@ def _pairs(folder: Path, root: Path, faults: list[str]) -> dict[str, tuple[Path,
 
 
 def _held_out(names: list[str], fraction: float, seed: int, what: str) -> set[str]:
-    """A random subset of ``names``, at least one where there are two; independent of their order."""
-    count = max(1, round(fraction * len(names)))
+    """A random subset of ``names``, at least one of a fraction above 0; independent of their order."""
+    count = max(int(fraction > 0), round(fraction * len(names)))
     shuffled = sorted(names, key=lambda name: numpy_generator(seed, "split", what, name).random())
     return set(shuffled[:count])
 
@@ -124,10 +137,22 @@ class Folder:
                 if name in splits:
                     faults.append(f"{name!r}: is in {splits[name]} and in {split}")
                 splits[name] = split
+        least = {"train": 1, "validation": int(self.config.validation > 0), "test": 2}
         faults += [
-            f"{shown(root)}: too few usable images: {split} has {len(members)}, at least {least} needed"
+            f"{shown(root)}: too few usable images: {split} has {len(members)},"
+            f" at least {least[split]} needed"
             for split, members in pairs.items()
-            if len(members) < (least := 2 if split == "test" else 1)
+            if len(members) < least[split]
+        ]
+        counts = {
+            "train": len(pairs["train"]) + len(pairs["validation"]),
+            "test": len(pairs["test"]),
+        }
+        faults += [
+            f"{shown(root)}: has {counts[split]} usable {split} images, data.folder.expect.{split}"
+            f" is {expected}"
+            for split, expected in self.config.expect.model_dump().items()
+            if expected not in (0, counts[split])
         ]
         return [
             Item(name=name, split=split, image=image, sketch=sketch)

@@ -8,7 +8,9 @@ import io
 import math
 import multiprocessing
 import os
+import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -20,8 +22,10 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
+from ssimbad.data.archive import Archive, is_archive
 from ssimbad.data.faces import Faces, FacesConfig
 from ssimbad.data.folder import Folder, FolderConfig
+from ssimbad.data.images import display_size
 from ssimbad.data.source import SPLITS, Item, Source
 from ssimbad.data.warp import WarpConfig
 from ssimbad.data.xdog import sketch_of
@@ -43,10 +47,12 @@ class DataConfig(Section):
     folder: FolderConfig
     warp: WarpConfig
 
-    def make_source(self, seed: int) -> Source:
-        """The configured source."""
+    def make_source(self, seed: int, scratch: Path) -> Source:
+        """The configured source, which may unpack an archive into ``scratch``, not there yet."""
         if self.source == "faces":
             return Faces(self.faces, seed)
+        if is_archive(Path(self.folder.path)):
+            return Archive(self.folder, seed, scratch)
         return Folder(self.folder, seed)
 
 
@@ -67,14 +73,15 @@ def derangement(names: list[str], seed: int) -> dict[str, str]:
 
 def _prepare(
     item: Item, source: Source, size: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, dict[str, str]] | str:
+) -> tuple[np.ndarray, np.ndarray, dict[str, str], tuple[int, int] | None] | str:
     try:
         image, sketch, files = source.load(item, size)
+        original = display_size(item.image) if item.image else None
     except UserError as error:
         return str(error)
     if sketch is None:
         sketch = sketch_of(image, seed, item.name)
-    return image, sketch, {k: hashlib.sha256(v).hexdigest() for k, v in files.items()}
+    return image, sketch, {k: hashlib.sha256(v).hexdigest() for k, v in files.items()}, original
 
 
 def _leaks(records: list[dict[str, Any]]) -> list[str]:
@@ -89,6 +96,16 @@ def _leaks(records: list[dict[str, Any]]) -> list[str]:
                 f" {other['name']!r} of {other['split']}"
             )
     return faults
+
+
+def _report(items: list[Item], sizes: Counter[tuple[int, int]], size: int) -> dict[str, Any]:
+    """What the source held, for people: counts, pairing and the files' own sizes."""
+    return {
+        "images": {split: sum(item.split == split for item in items) for split in SPLITS},
+        "with_sketch": sum(item.sketch is not None for item in items),
+        "sizes": {f"{width}×{height}": count for (width, height), count in sizes.most_common()},
+        "enlarged": sum(count for own, count in sizes.items() if min(own) < size),
+    }
 
 
 def _make_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
@@ -123,15 +140,17 @@ def _loaded(items: list[Item], work: Callable[[Item], Any]) -> Iterator[Iterable
 
 
 def prepare(config: DataConfig, seed: int, folder: Path) -> None:
-    """Build the store in ``folder``: arrays, ``manifest.json``, ``pairs.csv``, ``ATTRIBUTION.txt``.
+    """Build the store in ``folder``: arrays, ``manifest.json``, ``pairs.csv``, ``ATTRIBUTION.txt``,
+    ``report.json``.
 
     Raises:
         UserError: every fault of the source, one a line; nothing is left behind.
     """
-    source = config.make_source(seed)
-    found, faults = source.items()
-    items = sorted(found, key=lambda item: (SPLITS.index(item.split), item.name))
     with whole_folder(folder) as part:
+        scratch = part / "unpacked"
+        source = config.make_source(seed, scratch)
+        found, faults = source.items()
+        items = sorted(found, key=lambda item: (SPLITS.index(item.split), item.name))
         arrays = {}
         for split in SPLITS:
             count = sum(item.split == split for item in items)
@@ -143,17 +162,20 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
         work = partial(_prepare, source=source, size=config.size, seed=seed)
         filled = dict.fromkeys(SPLITS, 0)
         records = []
+        sizes: Counter[tuple[int, int]] = Counter()
         with _loaded(items, work) as results:
-            bar = tqdm(results, "data", len(items), unit=" images")
+            bar = tqdm(results, "data", len(items), unit=" images", disable=not items)
             for item, result in zip(items, bar, strict=True):
                 if isinstance(result, str):
                     faults.append(result)
                     continue
                 images, sketches = arrays[item.split]
                 position = filled[item.split]
-                images[position], sketches[position], digests = result
+                images[position], sketches[position], digests, original = result
+                sizes.update([original] if original else [])
                 filled[item.split] += 1
                 records.append({"name": item.name, "split": item.split, "sha256": digests})
+        shutil.rmtree(scratch, ignore_errors=True)
         faults += _leaks(records)
         if faults:
             raise UserError("\n".join(faults))
@@ -166,6 +188,7 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
             writer.writerow(["name", "reference"])
             writer.writerows(partners.items())
         write_text(part / "ATTRIBUTION.txt", source.attribution())
+        write_json(part / "report.json", _report(items, sizes, config.size))
         write_json(
             part / "manifest.json",
             {

@@ -21,7 +21,11 @@ def methods() -> dict[str, type[Method]]:
 @cache
 def rows() -> dict[str, tuple[str, Stage]]:
     """Every row of the table: its method and the stage whose checkpoint it uses."""
-    return {row: (name, stage) for name, m in methods().items() for row, stage in m.rows.items()}
+    found: dict[str, tuple[str, Stage]] = {}
+    for name, method in methods().items():
+        found |= {row: (name, stage) for row, stage in method.rows.items()}
+        found |= {row: (name, method.rows[of]) for row, (of, _) in method.resampled.items()}
+    return found
 
 
 def row_of(run: str) -> str:
@@ -37,6 +41,13 @@ def method_of(run: str) -> str:
 def stage_of(run: str) -> Stage:
     """The stage whose checkpoint a run's images come from."""
     return rows()[row_of(run)][1]
+
+
+def trained_run(run: str) -> str:
+    """The run whose checkpoint a run's images come from: another one where it samples that anew."""
+    row = row_of(run)
+    trained, _ = methods()[method_of(run)].resampled.get(row, (row, ""))
+    return trained + run.removeprefix(row)
 
 
 def pretrained_run(run: str) -> str:

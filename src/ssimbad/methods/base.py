@@ -70,6 +70,8 @@ class Method(nn.Module, ABC):
         sampling: the schema of the section's part ``sampling``, which only inference reads.
         rows: the table rows it makes, each with the stage whose checkpoint it uses ("none": no
             checkpoint).
+        resampled: further rows, each another row's checkpoint sampled in another way: that row, and the
+            part of the section (its schema is ``sampling``) that says how.
         stride: images must be a multiple of this many pixels a side.
     """
 
@@ -78,6 +80,7 @@ class Method(nn.Module, ABC):
     refinement: ClassVar[type[Section] | None] = None
     sampling: ClassVar[type[Section] | None] = None
     rows: ClassVar[dict[str, Stage]]
+    resampled: ClassVar[dict[str, tuple[str, str]]] = {}
     stride: ClassVar[int] = 1
 
     @property
@@ -95,7 +98,7 @@ class Method(nn.Module, ABC):
             sketch: (B, 1, S, S) in [-1, 1].
             reference: (B, 3, S, S) in [-1, 1].
             noise: the only randomness there is.
-            sampling: the part ``sampling`` of the method's config section.
+            sampling: the part ``sampling`` of the method's config section, or a resampled row's own.
 
         Returns:
             (B, 3, S, S) in [-1, 1].

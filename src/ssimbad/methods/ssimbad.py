@@ -23,6 +23,9 @@ class SSIMBaD(DenoisingMethod):
 
     section: ClassVar[type[Section] | None] = SSIMBaDConfig
     rows: ClassVar[dict[str, Stage]] = {"ssimbad": "train", "ssimbad_refined": "refine"}
+    resampled: ClassVar[dict[str, tuple[str, str]]] = {
+        "ssimbad_few_steps": ("ssimbad_refined", "few_steps")
+    }
 
     def __init__(self, section: Section, unet: UNetConfig, phi: Phi) -> None:
         assert isinstance(section, SSIMBaDConfig)

@@ -45,5 +45,6 @@ LABELS = {
     "edm_refined": "EDM, with refinement",
     "ssimbad": "SSIMBaD, without refinement",
     "ssimbad_refined": "SSIMBaD, with refinement",
+    "ssimbad_few_steps": "SSIMBaD, with refinement, few steps",
 }
 """Rows as people read them; a row without one is called by its id."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import seaborn as sns
 
-from ssimbad.config import Phase, runs
+from ssimbad.config import Phase, runs, trained_runs
 from ssimbad.evaluation.compare import Run, to_csv
 from ssimbad.files import read_text, write_text
 from ssimbad.inference import SETTINGS
 from ssimbad.layout import Results
-from ssimbad.methods import stage_of
+from ssimbad.methods import stage_of, trained_run
 from ssimbad.report import figures
 from ssimbad.report.findings import write_findings
 from ssimbad.report.page import write_gallery, write_page
@@ -39,7 +39,7 @@ def report(
     """
     lines = read_text(results.data / "ATTRIBUTION.txt").splitlines()
     attribution = lines[0] if lines else ""
-    trained = [run for run in runs(config) if stage_of(run) != "none"]
+    trained = trained_runs(config)
     swept = [row for row in config.sweep.rows if row in config.rows]
     guided = [row for row in config.oracle.rows if row in config.rows]
     sns.set_theme(style="whitegrid", font_scale=0.8)
@@ -71,7 +71,8 @@ def _jobs(config: Phase, swept: list[str], guided: list[str]) -> list[tuple[str,
     jobs: list[tuple[str, str | None]] = [("data", None), ("phi", None)]
     for run in runs(config):
         stage = stage_of(run)
-        phases = ([] if stage == "none" else [stage]) + ["infer", "evaluate"]
+        trains = stage != "none" and trained_run(run) == run
+        phases = ([stage] if trains else []) + ["infer", "evaluate"]
         jobs += [(phase, run) for phase in phases]
     return jobs + [("sweep", row) for row in swept] + [("oracle", row) for row in guided]
 

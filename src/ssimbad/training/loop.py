@@ -1,7 +1,8 @@
 """The Lightning loop: trains any method's stage, survives a kill, ends with one checkpoint.
 
 A Lightning "epoch" here is one checkpoint interval. At its end the validation loss is taken with the
-averaged weights, the best k of them are kept, and the whole state replaces ``work/<row>/last.ckpt``. A
+averaged weights, the best k of them are kept (the published choice, by the last batch's loss, is a
+switch), and the whole state replaces ``work/<row>/last.ckpt``. A
 SIGTERM saves the state after the running step, or after the running validation, and ends the process. A
 batch, its noise and its warps depend on the step's number alone, so a resumed run is the same run.
 """
@@ -44,7 +45,7 @@ from ssimbad.rng import torch_generator
 from ssimbad.section import Section
 from ssimbad.training.batches import EvaluationBatches, TrainingBatches
 from ssimbad.training.losses import refinement_losses
-from ssimbad.training.optimizer import build
+from ssimbad.training.optimizer import build, clip_gradients
 from ssimbad.training.settings import RefineConfig, Schedule, learning_rate
 
 _PATIENCE = 60  # seconds to wait for another trainer to leave
@@ -72,6 +73,7 @@ class _Stage(pl.LightningModule):
         self.config, self.stage, self.seed = config, stage, seed
         self.batches, self.validation_batches = train, validation
         self.training_sum: dict[str, float] = {}
+        self.last_loss = math.nan
         self.validation_sum = 0.0
         self.validation_count = 0
 
@@ -96,6 +98,7 @@ class _Stage(pl.LightningModule):
             raise UserError(
                 f"{self.stage}: the loss is {total.item()} at step {step}; the last good state is kept"
             )
+        self.last_loss = total.item()
         self.log("train/loss", total)
         return total
 
@@ -123,12 +126,12 @@ class _Stage(pl.LightningModule):
         }
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        for group in optimizer.param_groups:
-            torch.nn.utils.clip_grad_norm_(group["params"], self.config.clip)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        clip_gradients(optimizer, self.config, scaler)
 
 
 class _Average(WeightAveraging):
-    """Moving average whose decay warms up as (1 + n)/(10 + n); keeps the validated weights at hand."""
+    """Moving average whose decay warms up as (1 + n)/(10 + n)."""
 
     def __init__(self, decay: float) -> None:
         def update(average: Tensor, current: Tensor, count: Tensor) -> Tensor:
@@ -138,15 +141,13 @@ class _Average(WeightAveraging):
             return torch.lerp(current, average, min(decay, (1 + n) / (10 + n)))
 
         super().__init__(avg_fn=update)
-        self.validated: dict[str, Tensor] = {}
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, _Stage)
-        self.validated = {
-            key: value.detach().cpu().contiguous().clone()
-            for key, value in pl_module.method.state_dict().items()
-        }
-        super().on_validation_epoch_end(trainer, pl_module)
+    def weights(self) -> dict[str, Tensor]:
+        """The averaged weights of the method."""
+        assert self._average_model is not None
+        stage = self._average_model.module
+        assert isinstance(stage, _Stage)
+        return {k: v.cpu().contiguous() for k, v in stage.method.state_dict().items()}
 
 
 class _Keeper(Checkpoint):
@@ -210,17 +211,21 @@ class _Keeper(Checkpoint):
         assert isinstance(pl_module, _Stage)
         step = trainer.global_step
         count = step - (self.history[-1]["step"] if self.history else 0)
-        validation = pl_module.validation_sum / pl_module.validation_count
         record = {"step": step, "lr": learning_rate(pl_module.config, step - 1)}
         record |= {f"train_{k}": v / count for k, v in pl_module.training_sum.items()}
-        self.history.append(record | {"validation": validation})
+        losses = {"last_batch": pl_module.last_loss}
+        if pl_module.validation_count:
+            losses["validation"] = pl_module.validation_sum / pl_module.validation_count
+            record["validation"] = losses["validation"]
+            trainer.loggers[0].log_metrics({"validation/loss": losses["validation"]}, step)
+        self.history.append(record)
         pl_module.training_sum = {}
         pl_module.validation_sum, pl_module.validation_count = 0.0, 0
-        trainer.loggers[0].log_metrics({"validation/loss": validation}, step)
-        self.best = sorted([*self.best, (validation, step)])[: self.keep]
-        if (validation, step) in self.best:
+        loss = losses[pl_module.config.choose_by]
+        self.best = sorted([*self.best, (loss, step)])[: self.keep]
+        if (loss, step) in self.best:
             with whole_file(self.weights(step)) as part:
-                save_file(self.average.validated, part)
+                save_file(self.average.weights(), part)
         self._save(trainer)
         kept = {self.weights(step) for _, step in self.best}
         for path in self.folder.glob("best-*.safetensors"):
@@ -322,10 +327,10 @@ def fit(
 
     Args:
         method: the method, with the weights to start from.
-        config: how to optimise; a :class:`RefineConfig` for the refinement stage.
+        config: how to optimise, counted in steps; a :class:`RefineConfig` for the refinement stage.
         refinement: that stage's part of the method's section, None for the first stage.
         label: what the progress bar says.
-        train, validation: the splits.
+        train, validation: the splits; the latter may be empty where it does not choose.
         warp: how references are warped.
         seed: the run's seed.
         weights: where loss networks' weights may come from.
@@ -334,8 +339,8 @@ def fit(
         identity: everything that determines the outcome; a saved state of another is discarded.
 
     Returns:
-        The history (a row per checkpoint interval) and a summary: best step, its validation loss,
-        seconds of this process's training, whether it resumed, and its loss networks.
+        The history (a row per checkpoint interval) and a summary: best step, its loss by the name of
+        ``config.choose_by``, seconds of this process's training, whether it resumed, and its loss networks.
 
     Raises:
         UserError: the loss is not finite, another process trains in ``folder``, the disk is full, or
@@ -348,7 +353,7 @@ def fit(
         assert isinstance(method, RefinedMethod)
         assert refinement is not None
         rollout, part = method.rollout, refinement
-        distances, networks = refinement_losses(config.strategy, weights, device)
+        distances, networks = refinement_losses(config.strategy, config.clamp, weights, device)
 
         def objective(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
             images = rollout(batch, generator, part)
@@ -384,6 +389,7 @@ def fit(
                 max_epochs=math.ceil(config.steps / config.checkpoint_every),
                 reload_dataloaders_every_n_epochs=1,
                 num_sanity_val_steps=0,
+                limit_val_batches=1.0 if len(validation) else 0,
                 callbacks=[average, keeper, _Progress(label)],
                 logger=TensorBoardLogger(folder, name="", version="tensorboard"),
                 enable_progress_bar=False,
@@ -396,7 +402,7 @@ def fit(
         method.load_state_dict(load_file(keeper.weights(step)))
     summary = {
         "step": step,
-        "validation": loss,
+        config.choose_by: loss,
         "seconds": round(time.monotonic() - start, 1),
         "resumed": state is not None,
         "loss_networks": networks,

@@ -38,15 +38,14 @@ def _clip(weights: str, device: torch.device) -> tuple[Distance, list[dict[str, 
 
 
 def refinement_losses(
-    strategy: dict[Strategy, float], weights: str, device: torch.device
+    strategy: dict[Strategy, float], clamp: bool, weights: str, device: torch.device
 ) -> tuple[dict[str, Distance], list[dict[str, str]]]:
     """The scalar losses, already weighted, of images (B, 3, S, S) against their truth, in [-1, 1].
-
-    Sampled images are not clamped first: a clamp has no gradient where it acts.
 
     Args:
         strategy: weights of ``mse`` (of images in [0, 1]), ``ssim`` (1 − SSIM), ``lpips-vgg`` and
             ``clip`` (1 − cosine of CLIP's image embeddings); 0 leaves one out.
+        clamp: whether sampled images are clamped first, which has no gradient where it acts.
         weights: where the networks' weights may come from.
         device: where networks go.
 
@@ -64,6 +63,8 @@ def refinement_losses(
     }
 
     def weighted(distance: Distance, weight: float) -> Distance:
+        if clamp:
+            return lambda images, target: weight * distance(images.clamp(-1, 1), target)
         return lambda images, target: weight * distance(images, target)
 
     losses: dict[str, Distance] = {}

@@ -93,3 +93,16 @@ def build(groups: list[dict[str, Any]], config: Schedule) -> torch.optim.Optimiz
             lr = config.muon_lr * group.get("lr", config.lr) / config.lr
             split.append(group | {"params": kernels, "lr": lr, "muon": True})
     return Muon(split, lr=config.lr, **options)  # type: ignore[arg-type]
+
+
+def clip_gradients(
+    optimizer: torch.optim.Optimizer, config: Schedule, scaler: torch.amp.GradScaler | None
+) -> None:
+    """Limit the norm of each parameter group's gradients, which are unscaled already.
+
+    Clipped before it is unscaled, as published, a gradient g that a ``scaler`` multiplied by S keeps
+    min(1, clip/‖Sg‖) of its length: the limit on g is clip/S.
+    """
+    scale = scaler.get_scale() if scaler and config.clip_scaled else 1.0
+    for group in optimizer.param_groups:
+        torch.nn.utils.clip_grad_norm_(group["params"], config.clip / scale)

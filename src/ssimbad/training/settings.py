@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ssimbad.section import Section
 
@@ -16,23 +16,56 @@ Strategy = Literal["mse", "lpips-vgg", "ssim", "clip"]
 class Schedule(Section):
     """Optimisation of one stage by AdamW."""
 
-    steps: int = Field(ge=1, description="optimizer steps")
+    steps: int = Field(ge=0, description="optimizer steps; 0: epochs says how many")
+    epochs: int = Field(
+        ge=0,
+        description="passes over the training images, the unit of warmup and checkpoint_every too;"
+        " 0: all three are counted in steps",
+    )
     batch: int = Field(ge=1, description="images a step")
     lr: float = Field(gt=0, description="peak learning rate of AdamW")
     min_lr: float = Field(
         ge=0, description="AdamW's learning rate at the end of the cosine; others' in proportion"
     )
-    warmup: int = Field(ge=0, description="steps of linear warm-up")
+    warmup: int = Field(ge=0, description="linear warm-up, in steps or epochs")
+    schedule: Literal["cosine", "cosine-counted-twice"] = Field(
+        description="cosine: down once; cosine-counted-twice (published): every epoch counts as two, so"
+        " that the rate is down half-way and at its full height in the end; needs epochs"
+    )
     weight_decay: float = Field(ge=0, description="decoupled weight decay")
     clip: float = Field(
         gt=0, description="largest gradient norm of a parameter group, of unscaled gradients"
+    )
+    clip_scaled: bool = Field(
+        description="clip what 16-mixed has scaled up, before it is scaled down (published: true)"
     )
     ema: float = Field(ge=0, lt=1, description="decay of the weights' moving average; 0: none")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
         description="Lightning's name of the number format; 16-mixed is bf16-mixed on a CPU"
     )
-    checkpoint_every: int = Field(ge=1, description="steps between validations and saved states")
+    checkpoint_every: int = Field(
+        ge=1, description="steps or epochs between validations and saved states"
+    )
     keep: int = Field(ge=1, description="best checkpoints kept while training")
+    choose_by: Literal["validation", "last_batch"] = Field(
+        description="loss that chooses among checkpoints: on the validation images, or of the last"
+        " batch trained on (published)"
+    )
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Schedule:
+        if (self.steps > 0) == (self.epochs > 0):
+            raise ValueError(
+                f"one of steps ({self.steps}) and epochs ({self.epochs}) must be above 0, the other 0"
+            )
+        if self.epochs and max(self.warmup, self.checkpoint_every) > self.epochs:
+            raise ValueError(
+                f"warmup ({self.warmup}) and checkpoint_every ({self.checkpoint_every}) are counted"
+                f" in epochs here, of which there are {self.epochs}"
+            )
+        if self.schedule == "cosine-counted-twice" and not self.epochs:
+            raise ValueError("schedule cosine-counted-twice needs epochs to count")
+        return self
 
 
 class StageConfig(Schedule):
@@ -50,6 +83,10 @@ class RefineConfig(StageConfig):
     strategy: dict[Strategy, Annotated[float, Field(ge=0)]] = Field(
         description="the loss on sampled images: weight of each strategy, 0 leaves it out"
     )
+    clamp: bool = Field(
+        description="clamp sampled images before the loss, which then has no gradient beyond"
+        " [-1, 1] (published: true)"
+    )
 
     @field_validator("strategy")
     @classmethod
@@ -59,10 +96,49 @@ class RefineConfig(StageConfig):
         return value
 
 
+_Any = TypeVar("_Any", bound=Schedule)
+
+
+def in_steps(config: _Any, images: int) -> _Any:
+    """The same schedule with ``steps``, ``warmup`` and ``checkpoint_every`` counted in optimizer steps.
+
+    Batches run over the ends of epochs, so ``epochs`` need not be a whole number of steps; it is kept.
+
+    Args:
+        config: as the config file has it.
+        images: number of training images.
+    """
+    if not config.epochs:
+        return config
+
+    def steps(epochs: int) -> int:
+        return math.ceil(epochs * images / config.batch)
+
+    lengths = {"steps": config.epochs} | {
+        key: getattr(config, key) for key in ("warmup", "checkpoint_every")
+    }
+    return config.model_copy(update={key: steps(value) for key, value in lengths.items()})
+
+
 def learning_rate(config: Schedule, step: int) -> float:
-    """Learning rate of a step (0-based): linear warm-up, then one cosine down to min_lr."""
-    if step < config.warmup:
+    """Learning rate of a step (0-based): linear warm-up, then one cosine down to min_lr.
+
+    Counted twice, as published, a step stands at its own number plus that of its epoch's first step,
+    so that the cosine runs on from min_lr back to lr.
+
+    Args:
+        config: counted in steps, see :func:`in_steps`.
+        step: number of the step.
+    """
+    if config.schedule == "cosine-counted-twice":
+        epoch = config.steps / config.epochs
+        position = step + epoch * (step // epoch)
+        if position < config.warmup:
+            return config.lr * position / config.warmup
+    elif step < config.warmup:
         return config.lr * (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    cosine = (1 + math.cos(math.pi * min(progress, 1))) / 2
+    else:
+        position = min(step, config.steps)
+    progress = (position - config.warmup) / max(1, config.steps - config.warmup)
+    cosine = (1 + math.cos(math.pi * progress)) / 2
     return config.min_lr + (config.lr - config.min_lr) * cosine

@@ -1,0 +1,193 @@
+"""The user's images in one file: a .tar, .tar.gz or .zip that holds what the folder would.
+
+Bytes of regular files with an image's name are unpacked, and nothing else: no links, devices, owners or
+modes, and no path that leads out of the folder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os.path import isdir
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from ssimbad.data.folder import Folder, FolderConfig
+from ssimbad.data.images import is_image_name
+from ssimbad.data.source import Item
+from ssimbad.errors import UserError, shown
+from ssimbad.files import is_full
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+
+# Images are compressed already: what unpacks to far more than its size is made to fill the disk.
+_RATIO = 20
+_SLACK = 1 << 28  # bytes, for archives of a few flat sketches
+
+_Member = tuple[str, str, Any]
+"""Name, what is wrong with its kind ("" for a regular file), and its handle."""
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path, there or not, is an archive's by its name."""
+    return path.name.lower().endswith(SUFFIXES) and not isdir(path)
+
+
+class _Budget:
+    """How many bytes may still be read, of all streams together."""
+
+    def __init__(self, archive: Path) -> None:
+        self.limit = self.left = _RATIO * archive.stat().st_size + _SLACK
+
+    def spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise UserError(f"unpacks to more than {self.limit >> 20} MiB")
+
+
+class _Bounded:
+    """A stream that is read at the expense of a budget."""
+
+    def __init__(self, stream: Any, budget: _Budget) -> None:
+        self.stream, self.budget = stream, budget
+
+    def read(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        self.budget.spend(len(data))
+        return data
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[tuple[Iterator[_Member], Any]]:
+    """An archive's members in their order, and how to open the one at hand."""
+    budget = _Budget(archive)
+    if archive.name.lower().endswith(".zip"):
+        with zipfile.ZipFile(archive) as packed:
+            members = (
+                (info.filename, _kind_in_zip(info), info)
+                for info in packed.infolist()
+                if not info.is_dir()
+            )
+            yield members, lambda info: _Bounded(packed.open(info), budget)
+        return
+    is_plain = archive.name.lower().endswith(".tar")
+    with (
+        archive.open("rb") if is_plain else gzip.open(archive) as stream,
+        # As a stream, so that headers are bounded too.
+        tarfile.open(fileobj=_Bounded(stream, budget), mode="r|") as tape,  # type: ignore[call-overload]
+    ):
+        members = ((m.name, _kind_in_tar(m), m) for m in tape if not m.isdir())
+        yield members, tape.extractfile
+
+
+def _kind_in_zip(info: zipfile.ZipInfo) -> str:
+    mode = info.external_attr >> 16
+    if stat.S_ISLNK(mode):
+        return "is a link"
+    return "" if stat.S_IFMT(mode) in (0, stat.S_IFREG) else "is no regular file"
+
+
+def _kind_in_tar(member: tarfile.TarInfo) -> str:
+    if member.issym() or member.islnk():
+        return "is a link"
+    return "" if member.isreg() and not member.issparse() else "is no regular file"
+
+
+def _fault(name: str, kind: str) -> str:
+    """What is wrong with a member by its name and kind; nothing if it may be unpacked."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        return "leads out of the archive"
+    if not name.isprintable():
+        return "control characters in the name"
+    return kind
+
+
+def _write(stream: Any, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as out:
+        shutil.copyfileobj(stream, out)
+
+
+def unpack(archive: Path, folder: Path) -> list[str]:
+    """Write the images of ``archive`` below ``folder``.
+
+    Returns:
+        A line for every member that is refused, without the archive's name.
+
+    Raises:
+        UserError: it is missing, damaged, encrypted, or unpacks to far more than its size.
+    """
+    faults = []
+    try:
+        with _opened(archive) as (members, open_member):
+            for name, kind, member in members:
+                if fault := _fault(name, kind):
+                    faults.append(f"{shown(name)}: {fault}")
+                elif is_image_name(target := folder / name):
+                    try:
+                        _write(open_member(member), target)
+                    except FileExistsError:
+                        faults.append(f"{shown(name)}: stands in it twice")
+    except FileNotFoundError:
+        raise UserError(f"data.folder.path: {shown(archive)}: no such file") from None
+    except UserError as error:
+        raise UserError(f"{shown(archive)}: {error}") from None
+    except Exception as error:  # the decoders raise many kinds for damaged files
+        if is_full(error):
+            raise
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(f"{shown(archive)}: not readable as an archive ({shown(reason)})") from None
+    return faults
+
+
+def _innermost(folder: Path) -> Path:
+    """The folder below ``folder`` where its layout begins: many archives hold one folder with everything."""
+    layout = {"train_data", "train", "reference"}
+    inside = list(folder.iterdir())
+    if len(inside) == 1 and inside[0].is_dir() and inside[0].name not in layout:
+        return _innermost(inside[0])
+    return folder
+
+
+class Archive(Folder):
+    """The user's-images source when they are in an archive.
+
+    Args:
+        config: its ``path`` is the archive.
+        seed: the run's seed.
+        scratch: where to unpack, a folder that is not there yet; the caller removes it.
+    """
+
+    def __init__(self, config: FolderConfig, seed: int, scratch: Path) -> None:
+        super().__init__(config, seed)
+        self.archive, self.scratch = Path(config.path), scratch
+
+    def _told(self, fault: str) -> str:
+        return fault.replace(str(self.scratch), str(self.archive))
+
+    def items(self) -> tuple[list[Item], list[str]]:
+        """Unpack; then every usable image of every split, and all the faults."""
+        self.scratch.mkdir()
+        try:
+            refused = [f"{shown(self.archive)}/{f}" for f in unpack(self.archive, self.scratch)]
+        except UserError as error:
+            return [], [str(error)]
+        root = _innermost(self.scratch)
+        self.config = self.config.model_copy(update={"path": str(root)})
+        found, faults = super().items()
+        return found, refused + [self._told(fault) for fault in faults]
+
+    def load(self, item: Item, size: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, bytes]]:
+        """As :meth:`Folder.load`; faults name the archive."""
+        try:
+            return super().load(item, size)
+        except UserError as error:
+            raise UserError(self._told(str(error))) from None

@@ -1,0 +1,70 @@
+"""The paper's configs: their sizes, and that docs/departures.md says how they differ."""
+
+import re
+from pathlib import Path
+
+import torch
+import yaml
+
+from ssimbad.config import load, phase_json
+from ssimbad.networks.scft import Generator
+from ssimbad.networks.unet import UNet
+from tests.conftest import REPOSITORY
+
+PAPER, AS_PUBLISHED = Path("config/paper.yaml"), Path("config/paper-as-published.yaml")
+
+
+def flat(values: object, prefix: str = "") -> dict[str, object]:
+    """Every value by its path."""
+    if not isinstance(values, dict):
+        return {prefix[:-1]: values}
+    return {
+        k: v for key, below in values.items() for k, v in flat(below, f"{prefix}{key}.").items()
+    }
+
+
+def values_of(path: Path) -> dict[str, object]:
+    return flat(load([path]).model_dump(mode="json"))
+
+
+def departures() -> dict[str, object]:
+    """The published value of every key in the tables of docs/departures.md."""
+    found = {}
+    for line in (REPOSITORY / "docs/departures.md").read_text().splitlines():
+        if line.startswith("| `"):
+            keys, published, *_ = line.strip("| ").split(" | ")
+            value = yaml.safe_load(re.findall("`(.*?)`", published)[0])
+            found |= dict.fromkeys(re.findall("`(.*?)`", keys), value)
+    return found
+
+
+def test_as_published_has_every_published_value() -> None:
+    values = values_of(AS_PUBLISHED)
+    assert {key: values[key] for key in departures()} == departures()
+
+
+def test_as_published_differs_in_documented_departures_only() -> None:
+    paper, published = values_of(PAPER), values_of(AS_PUBLISHED)
+    differing = {key for key in paper if paper[key] != published[key]}
+    assert differing - departures().keys() == {"results"}
+    repairs = {"train.schedule", "train.ema", "train.choose_by", "train.clip_scaled"}
+    assert repairs <= differing
+
+
+def test_the_networks_have_the_published_sizes() -> None:
+    config = load([PAPER])
+    with torch.device("meta"):
+        unet, scft = UNet(config.unet, inputs=7, outputs=3), Generator(config.scft)
+    assert sum(p.numel() for p in unet.parameters()) == 52_301_251
+    assert sum(p.numel() for p in scft.parameters()) == 82_926_195
+
+
+def test_the_few_step_row_is_the_refined_rows_checkpoint_sampled_anew() -> None:
+    config = load([PAPER])
+    own, refined = (
+        yaml.safe_load(phase_json(config, "infer", row))
+        for row in ("ssimbad_few_steps", "ssimbad_refined")
+    )
+    assert own["trained_by"] == refined["trained_by"]
+    assert (own["method"]["steps"], refined["method"]["steps"]) == (8, 500)
+    assert own | {"method": None} == refined | {"method": None}
