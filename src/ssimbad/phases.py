@@ -117,6 +117,7 @@ def _fit_and_save(
     section = config.train if stage == "train" else config.refine
     header = header | {
         "seed": config.seed,
+        "size": config.data.size,
         "warp": config.data.warp.model_dump(mode="json"),
         "data": sha256_file(results.data / "manifest.json"),
         "config": [*header.get("config", []), config.digest],
