@@ -19,9 +19,9 @@ from tqdm import tqdm
 from ssimbad.data.drawing import (
     Frame,
     composed,
-    ink_of_picture,
-    ink_of_sketch,
     is_cut_out,
+    lines_of_picture,
+    lines_of_sketch,
     network_sketch,
 )
 from ssimbad.data.images import SUFFIXES, is_image_name, read_picture
@@ -185,16 +185,18 @@ class _Drawings:
 
     def sketch(self, path: Path) -> np.ndarray:
         """(S, S) uint8."""
-        return network_sketch(read_picture(path)[0], self.size, self.seed, path.stem)
+        picture, _ = read_picture(path)
+        drawn = picture if self.coloured else lines_of_sketch(picture)
+        return network_sketch(drawn, self.size, self.seed, path.stem)
 
     def finished(self, path: Path, colours: np.ndarray, sketch: np.ndarray) -> Image.Image:
         """The drawing in the network's colours (S, S, 3) uint8, with its alpha where that is a shape."""
         picture, alpha = read_picture(path)
         if self.coloured:
-            ink = ink_of_picture(picture, self.size, self.seed, path.stem)
+            lines = lines_of_picture(picture, self.size, self.seed, path.stem)
         else:
-            ink = ink_of_sketch(picture)
-        image = Image.fromarray(composed(colours, sketch, ink))
+            lines = lines_of_sketch(picture)
+        image = composed(colours, sketch, lines)
         if alpha is not None and (self.coloured or is_cut_out(picture, alpha)):
             image.putalpha(Image.fromarray(alpha))
         return image

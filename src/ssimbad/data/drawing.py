@@ -10,18 +10,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
-from scipy.ndimage import gaussian_filter, maximum_filter
+from PIL import Image, ImageChops
+from scipy.ndimage import gaussian_filter, minimum_filter
 
 from ssimbad.data.xdog import draw_sigma, sketch_of, xdog
 
-_LUMA = np.array([0.299, 0.587, 0.114])
 _PAPER = 90  # percentile of the grey that is taken for the paper
-_WHITE = 230  # grey from which a sketch's opaque pixel is paper
+_WHITE = 230  # from which a sketch's opaque pixel is paper
 _BAND = 1 << 18  # pixels worked on at once, which bounds the memory a large drawing takes
+_FINEST = 16  # pixels a side that each colour is spread over at most
+_SOFTENED = 0.5  # pixels; XDoG's lines have no grey edges of their own
 _SAMPLES = 8  # points looked at between a pixel and a colour that it may take
 _BLOCKING = 4.0  # a solid line between them lowers that colour's weight by e to this power
 _LEAST = 1e-4  # weight kept by every colour, for pixels that lines cut off from all
+
+
+def _resized(picture: np.ndarray, shape: tuple[int, ...], method: Image.Resampling) -> np.ndarray:
+    height, width = shape
+    return np.asarray(Image.fromarray(picture).resize((width, height), method))
 
 
 @dataclass(frozen=True)
@@ -58,39 +64,65 @@ class Frame:
 
     def squared(self, picture: np.ndarray) -> np.ndarray:
         """A picture (H, W, 3) uint8 in the square (S, S, 3), its border pixels repeated up to the edges."""
-        reduced = Image.fromarray(picture).resize(
-            (self.width, self.height), Image.Resampling.LANCZOS
-        )
+        reduced = _resized(picture, (self.height, self.width), Image.Resampling.LANCZOS)
         bars = [(part.start, self.size - part.stop) for part in (self.rows, self.columns)]
-        return np.pad(np.asarray(reduced), [*bars, (0, 0)], mode="edge")
+        return np.pad(reduced, [*bars, (0, 0)], mode="edge")
 
 
-def network_sketch(picture: np.ndarray, size: int, seed: int, name: str) -> np.ndarray:
-    """The sketch (size, size) uint8 that a network is shown, of a line sketch or a drawing in colours.
+def lines_of_sketch(picture: np.ndarray) -> np.ndarray:
+    """A sketch's lines on clean paper.
 
-    XDoG is what the networks' sketches are made by. On its own sketches it is the identity; of a large
-    sketch's lines, which the reduction leaves faint, it makes black ones again.
+    Paper is the 90th percentile of the grey, so that a scan's paper is white.
+
+    Args:
+        picture: (H, W, 3) uint8, on white.
+
+    Returns:
+        (H, W) uint8, 255 where there is no line.
+    """
+    grey = np.asarray(Image.fromarray(picture).convert("L"))
+    paper = max(float(np.percentile(grey, _PAPER)), 1.0)
+    return (np.arange(256) / paper * 255).round().clip(0, 255).astype(np.uint8)[grey]
+
+
+def lines_of_picture(picture: np.ndarray, size: int, seed: int, name: str) -> np.ndarray:
+    """The lines that XDoG finds in a drawing in colours, as wide as at the network's size.
 
     Args:
         picture: (H, W, 3) uint8, on white.
         size: side of the network's images, pixels.
+        seed, name: draw the width of XDoG's Gaussian, which grows with the drawing.
+
+    Returns:
+        (H, W) uint8, 255 where there is no line.
+    """
+    scale = max(picture.shape[:2]) / size
+    if scale <= 1:
+        return sketch_of(picture, seed, name)
+    grey = np.asarray(Image.fromarray(picture).convert("L")) / 255
+    return gaussian_filter(xdog(grey, scale * draw_sigma(seed, name)), _SOFTENED)
+
+
+def network_sketch(picture: np.ndarray, size: int, seed: int, name: str) -> np.ndarray:
+    """The sketch (size, size) uint8 that a network is shown: XDoG, which made those it was trained on.
+
+    XDoG leaves a sketch of its own as it is; of a large sketch's lines, which the reduction makes
+    faint, it makes black ones again.
+
+    Args:
+        picture: a drawing in colours (H, W, 3), or lines (H, W); uint8.
+        size: side of the network's images, pixels.
         seed, name: draw the width of XDoG's Gaussian.
     """
     frame = Frame.of(picture.shape, size)
+    if picture.ndim == 2:
+        # Thinner lines than a third of a pixel of the network's would be lost.
+        width = max(1, round(max(picture.shape) / size / 3))
+        picture = np.repeat(minimum_filter(picture, width)[..., None], 3, 2)
     sketch = np.full((size, size), 255, np.uint8)
     drawn = sketch_of(frame.squared(picture), seed, name)
     sketch[frame.rows, frame.columns] = drawn[frame.rows, frame.columns]
     return sketch
-
-
-def ink_of_sketch(picture: np.ndarray) -> np.ndarray:
-    """How dark the lines of a sketch (H, W, 3) uint8 are against its paper: (H, W) in [0, 1], float32.
-
-    Paper is the 90th percentile of the grey; grey scans thus count as clean white.
-    """
-    grey = (picture @ _LUMA).astype(np.float32)
-    paper = max(float(np.percentile(grey, _PAPER)), 1.0)
-    return np.clip(1 - grey / paper, 0, 1)
 
 
 def is_cut_out(picture: np.ndarray, alpha: np.ndarray) -> bool:
@@ -100,19 +132,8 @@ def is_cut_out(picture: np.ndarray, alpha: np.ndarray) -> bool:
         picture: (H, W, 3) uint8, on white.
         alpha: (H, W) uint8.
     """
-    visible = alpha >= 128
-    return bool(visible.any()) and float((picture[visible] @ _LUMA >= _WHITE).mean()) > 0.5
-
-
-def ink_of_picture(picture: np.ndarray, size: int, seed: int, name: str) -> np.ndarray:
-    """The lines that XDoG finds in a drawing in colours (H, W, 3) uint8: (H, W) in [0, 1], float32.
-
-    The lines of :func:`network_sketch` at the drawing's own size: the Gaussian grows with it.
-    """
-    scale = max(1.0, max(picture.shape[:2]) / size)
-    grey = picture @ _LUMA / 255
-    drawn = xdog(grey, scale * draw_sigma(seed, name)) == 0
-    return gaussian_filter(drawn.astype(np.float32), 0.5) if scale > 1 else drawn.astype(np.float32)
+    visible = picture[alpha >= 128]
+    return len(visible) > 0 and float((visible.min(1) >= _WHITE).mean()) > 0.5
 
 
 @dataclass(frozen=True)
@@ -172,49 +193,50 @@ def _spread_band(
     return mixed / total[..., None]
 
 
-def spread(colours: np.ndarray, trust: np.ndarray, ink: np.ndarray) -> np.ndarray:
+def spread(colours: np.ndarray, trust: np.ndarray, lines: np.ndarray) -> np.ndarray:
     """Colours enlarged to a drawing's size, without crossing its lines.
 
     Each pixel takes a mean of the sixteen colours around it, weighted by a cubic B-spline and by how free
-    of ink the straight way to them is.
+    of lines the straight way to them is. Beyond sixteen times the colours' size that mean is itself enlarged.
 
     Args:
-        colours: (h, w, 3).
+        colours: (h, w, 3) uint8.
         trust: (h, w) in [0, 1], how far each colour is one, and not a line.
-        ink: (H, W) in [0, 1], H ≥ h, W ≥ w.
+        lines: (H, W) uint8, 255 where there is none; H ≥ h, W ≥ w.
 
     Returns:
-        (H, W, 3) float32.
+        (H, W, 3) uint8.
     """
-    y, x = (_Axis.of(*sides) for sides in zip(ink.shape, colours.shape, strict=False))
-    # Wide enough that no line slips through between two samples.
-    longest = 2 * max(ink.shape[0] / colours.shape[0], ink.shape[1] / colours.shape[1])
-    barrier = maximum_filter(ink, max(1, round(longest / _SAMPLES)))
-    colours, trust = colours.astype(np.float32), trust.astype(np.float32)
-    rows = max(1, _BAND // ink.shape[1])
-    bands = (slice(start, start + rows) for start in range(0, len(ink), rows))
-    return np.concatenate(
-        [_spread_band(colours, trust, barrier, y.part(band), x) for band in bands]
-    )
+    scale = max(lines.shape) / max(colours.shape[:2])
+    step = max(1, int(scale / _FINEST))
+    # Wide enough that no line slips through between two samples or is left out by the step.
+    blocked = minimum_filter(lines, max(step, round(2 * scale / _SAMPLES), 1))
+    seen = blocked[tuple(slice(min(step, side) // 2, None, step) for side in lines.shape)]
+    barrier = 1 - seen.astype(np.float32) / 255
+    y, x = (_Axis.of(*sides) for sides in zip(barrier.shape, colours.shape, strict=False))
+    known, trusted = colours.astype(np.float32), trust.astype(np.float32)
+    rows = max(1, _BAND // barrier.shape[1])
+    bands = (slice(start, start + rows) for start in range(0, len(barrier), rows))
+    mixed = np.concatenate([_spread_band(known, trusted, barrier, y.part(b), x) for b in bands])
+    return _resized(mixed.round().astype(np.uint8), lines.shape, Image.Resampling.BILINEAR)
 
 
-def composed(colours: np.ndarray, sketch: np.ndarray, ink: np.ndarray) -> np.ndarray:
+def composed(colours: np.ndarray, sketch: np.ndarray, lines: np.ndarray) -> Image.Image:
     """The colorized drawing: a network's colours at the drawing's size, times its lines.
 
     Args:
         colours: (S, S, 3) uint8, a network's output.
         sketch: (S, S) uint8, the :func:`network_sketch` it was made for.
-        ink: (H, W) in [0, 1], the drawing's lines.
+        lines: (H, W) uint8, the drawing's lines.
 
     Returns:
-        (H, W, 3) uint8: black where the ink is 1.
+        RGB of the drawing's size, black where the lines are.
     """
-    frame = Frame.of(ink.shape, len(sketch))
+    frame = Frame.of(lines.shape, len(sketch))
     inner = colours[frame.rows, frame.columns]
-    if max(ink.shape) > frame.size:
+    if max(lines.shape) > frame.size:
         trust = sketch[frame.rows, frame.columns] > 0
-        full = spread(inner, trust, ink)
+        full = spread(inner, trust, lines)
     else:
-        size = (ink.shape[1], ink.shape[0])
-        full = np.asarray(Image.fromarray(inner).resize(size, Image.Resampling.LANCZOS))
-    return (full * (1 - ink)[..., None]).round().astype(np.uint8)
+        full = _resized(inner, lines.shape, Image.Resampling.LANCZOS)
+    return ImageChops.multiply(Image.fromarray(full), Image.fromarray(lines).convert("RGB"))
