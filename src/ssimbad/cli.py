@@ -31,6 +31,52 @@ _PHASES = {
 _OF_A_ROW = ("train", "refine", "infer", "evaluate", "sweep", "oracle")
 
 
+def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "colorize your own sketches with a trained row"
+    command = commands.add_parser("colorize", help=text, description=text)
+    command.add_argument(
+        "--checkpoint",
+        dest="checkpoint_path",
+        type=Path,
+        metavar="FILE",
+        help="a trained row's .safetensors (default: the default run's ssimbad_refined)",
+    )
+    command.add_argument(
+        "--sketch", help="a line sketch, or a folder of them", type=Path, metavar="PATH"
+    )
+    command.add_argument(
+        "--image",
+        help="instead: a drawing in colours whose lines are taken, or a folder",
+        type=Path,
+        metavar="PATH",
+    )
+    command.add_argument(
+        "--reference",
+        dest="references",
+        required=True,
+        action="extend",
+        nargs="+",
+        help="whose colours to take: images or folders of them",
+        type=Path,
+        metavar="PATH",
+    )
+    command.add_argument(
+        "--out",
+        required=True,
+        help="a .png file; a folder where several images are made",
+        type=Path,
+        metavar="PATH",
+    )
+    command.add_argument("--steps", type=int, metavar="N", help="network calls")
+    command.add_argument(
+        "--guidance", type=float, metavar="SCALE", help="classifier-free guidance; 1: none"
+    )
+    command.add_argument("--seed", type=int, default=42, help="of the noise (default: 42)")
+    command.add_argument(
+        "--device", dest="device_name", default="auto", help="auto, cpu, cuda or cuda:N"
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ssimbad", description=__doc__.splitlines()[0])
     parser.add_argument("--version", action="version", version=__version__)
@@ -50,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         workflow = command.add_argument_group("what the workflow uses instead of --config")
         workflow.add_argument("--json", metavar="TEXT", help="what the phase reads of the config")
         workflow.add_argument("--results", metavar="DIR", help="the results folder")
+    _add_colorize(commands)
     command = commands.add_parser("config", help="check a config and show it merged")
     command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
     command.add_argument("--describe", action="store_true", help="explain every key instead")
@@ -78,6 +125,12 @@ def _run(arguments: argparse.Namespace) -> None:
         from ssimbad.verify import verify
 
         print(verify(Results(arguments.results)))
+        return
+
+    if arguments.command == "colorize":
+        from ssimbad.colorize import colorize
+
+        colorize(**{k: v for k, v in vars(arguments).items() if k != "command"})
         return
 
     from ssimbad import phases

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from ssimbad import devices
 from ssimbad.data.prepare import DataConfig
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.settings import EvaluateConfig, OracleConfig, SweepConfig
@@ -51,9 +52,7 @@ class _Base(Section):
     seeds: list[int] = Field(
         min_length=1, description="training seeds; every trained row is trained with each"
     )
-    device: str = Field(
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one"
-    )
+    device: str = Field(pattern=devices.NAMES, description="auto: a GPU where there is one")
     weights: Literal["auto", "official", "index"] = Field(
         description="where frozen networks' weights come from: any source, official hosts, package index"
     )

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
-from ssimbad.errors import UserError
+from ssimbad.errors import UserError, shown
+
+NAMES = r"^(auto|cpu|cuda(:\d+)?)$"
+"""What a device may be called."""
 
 
 def device_of(name: str) -> torch.device:
-    """The device the config names; ``auto`` is a GPU where there is one.
+    """The device of a name; ``auto`` is a GPU where there is one.
 
     Raises:
-        UserError: there is no such GPU.
+        UserError: it is no device's name, or there is no such GPU.
     """
+    if not re.search(NAMES, name):
+        raise UserError(f"device: {shown(name)}: must be auto, cpu, cuda or cuda:N")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)

@@ -93,6 +93,22 @@ def whole_folder(path: Path) -> Iterator[Path]:
         os.replace(part, path)
 
 
+@contextmanager
+def whole_files(folder: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder; on success its files move into ``folder``, which may hold others.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    # Beside what it becomes, or inside what it fills: never on another disk.
+    with _part(folder / "files" if folder.is_dir() else folder) as part:
+        part.mkdir()
+        yield part
+        folder.mkdir(exist_ok=True)
+        for path in sorted(part.iterdir()):
+            os.replace(path, folder / path.name)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text to ``path``, whole or not at all."""
     with whole_file(path) as part:

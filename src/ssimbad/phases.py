@@ -119,6 +119,7 @@ def _fit_and_save(
     section = in_steps(config.train if stage == "train" else config.refine, len(train))
     header = header | {
         "seed": config.seed,
+        "size": config.data.size,
         "warp": config.data.warp.model_dump(mode="json"),
         "data": sha256_file(results.data / "manifest.json"),
         "config": [*header.get("config", []), config.digest],

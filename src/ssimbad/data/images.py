@@ -57,6 +57,23 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise UserError(f"{shown(path)}: not readable as an image ({shown(reason)})") from None
 
 
+def read_picture(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read an image file whole.
+
+    Returns:
+        (H, W, 3) uint8 RGB, upright, on white; and its alpha (H, W) uint8, None where all is opaque.
+
+    Raises:
+        UserError: as :func:`opened`.
+    """
+    with opened(path) as image:
+        alpha = None
+        if image.has_transparency_data and not image.mode.startswith("I"):
+            channel = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
+            alpha = np.asarray(channel)
+        return np.asarray(flatten(image)), None if alpha is None or alpha.min() == 255 else alpha
+
+
 def display_size(path: Path) -> tuple[int, int]:
     """Width and height of an image as it is shown, upright by its EXIF tag; reads its header only.
 

@@ -6,7 +6,7 @@ The original's conditional inversion calls its network without the timestep;
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -78,6 +78,12 @@ class AnimeDiffusion(RefinedMethod):
     section: ClassVar[type[Section] | None] = AnimeDiffusionConfig
     refinement: ClassVar[type[Section] | None] = AnimeDiffusionRefinement
     sampling: ClassVar[type[Section] | None] = AnimeDiffusionSampling
+    usual_sampling: ClassVar[dict[str, Any]] = {
+        "steps": 2,
+        "timesteps": "trailing",
+        "eta": 1.0,
+        "guidance": 1.0,
+    }
     rows: ClassVar[dict[str, Stage]] = {
         "animediffusion": "train",
         "animediffusion_finetuned": "refine",

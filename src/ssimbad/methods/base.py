@@ -68,6 +68,8 @@ class Method(nn.Module, ABC):
             section ``train``.
         refinement: the schema of the section's part ``refinement``, which only that stage reads.
         sampling: the schema of the section's part ``sampling``, which only inference reads.
+        usual_sampling: values of ``sampling`` for users' own images, where no config is at hand; what a row
+            was refined through replaces those of its name.
         rows: the table rows it makes, each with the stage whose checkpoint it uses ("none": no
             checkpoint).
         resampled: further rows, each another row's checkpoint sampled in another way: that row, and the
@@ -79,6 +81,7 @@ class Method(nn.Module, ABC):
     own_recipe: ClassVar[bool] = False
     refinement: ClassVar[type[Section] | None] = None
     sampling: ClassVar[type[Section] | None] = None
+    usual_sampling: ClassVar[dict[str, Any]] = {}
     rows: ClassVar[dict[str, Stage]]
     resampled: ClassVar[dict[str, tuple[str, str]]] = {}
     stride: ClassVar[int] = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -77,6 +77,12 @@ class DenoisingMethod(RefinedMethod):
 
     refinement: ClassVar[type[Section] | None] = RefinementConfig
     sampling: ClassVar[type[Section] | None] = SamplingConfig
+    usual_sampling: ClassVar[dict[str, Any]] = {
+        "sampler": "euler",
+        "steps": 2,
+        "last_call": False,
+        "guidance": 1.0,
+    }
 
     def __init__(self, section: DenoisingConfig, unet: UNetConfig, spacing: Phi) -> None:
         super().__init__(section, unet, spacing)
