@@ -75,7 +75,9 @@ wildcard_constraints:
 # Memory (MB), time (minutes) and GPUs that rules ask for suit config/paper.yaml; they bind where a scheduler or a
 # --resources limit reads them, and a profile may set others. Time is a slice of a training, not all of it:
 # what is stopped goes on. Without a scheduler the jobs that use a GPU run one after the other.
-CORES = workflow.resource_settings.cores or 1  # a scheduler's profile sets each rule's threads instead
+CORES = (
+    workflow.resource_settings.cores or 1
+)  # a scheduler's profile sets each rule's threads instead
 GPUS = 0 if CONFIG.device == "cpu" else 1
 GPU_THREADS = CORES if GPUS and torch.cuda.is_available() else 1
 
