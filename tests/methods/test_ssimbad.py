@@ -174,6 +174,7 @@ def test_every_row_belongs_to_a_method_and_every_method_to_the_config() -> None:
         "scft": ("scft", "train"),
         "ssimbad": ("ssimbad", "train"),
         "ssimbad_refined": ("ssimbad", "refine"),
+        "ssimbad_few_steps": ("ssimbad", "refine"),
     }
     for name, method in methods().items():
         assert (name in schema().model_fields) == (method.section is not None)

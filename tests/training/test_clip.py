@@ -51,7 +51,7 @@ def test_weights_out_of_reach_are_one_line_that_names_the_key(
 ) -> None:
     weights = {"mse": 0.0, "ssim": 0.0, "lpips-vgg": 0.0, "clip": 1.0}
     with pytest.raises(UserError, match=r"^refine\.strategy\.clip: .*package index does not") as e:
-        refinement_losses(weights, "index", torch.device("cpu"))
+        refinement_losses(weights, False, "index", torch.device("cpu"))
     assert "\n" not in str(e.value)
 
     def unreachable(*_: object, **__: object) -> None:
