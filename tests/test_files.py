@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ssimbad.errors import UserError
-from ssimbad.files import read_json, whole_file, whole_folder, write_json
+from ssimbad.files import read_json, whole_file, whole_files, whole_folder, write_json
 from ssimbad.rng import image_noise, numpy_generator, torch_generator
 
 
@@ -23,6 +23,30 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         fail()
     assert read_json(path) == [1]
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_files_join_a_folder_together_or_not_at_all(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "a"
+    if there:
+        folder.mkdir()
+        (folder / "x").write_text("old")
+
+    def write(last: bool) -> None:
+        with whole_files(folder) as part:
+            (part / "x").write_text("new")
+            if not last:
+                raise RuntimeError
+            (part / "y").write_text("new")
+
+    with pytest.raises(RuntimeError):
+        write(last=False)
+    assert [p.read_text() for p in tmp_path.rglob("*") if p.is_file()] == ["old"] * there
+    assert folder.exists() == there
+    (tmp_path / "b").mkdir()
+    write(last=True)
+    assert {p.name: p.read_text() for p in folder.iterdir()} == {"x": "new", "y": "new"}
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b"}
 
 
 def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
