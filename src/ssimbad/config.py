@@ -43,6 +43,10 @@ class _Base(Section):
     device: str = Field(
         pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one"
     )
+    devices: int = Field(
+        ge=1, description="processes on a node that share training and colorizing, a GPU for each"
+    )
+    nodes: int = Field(ge=1, description="nodes that share training and colorizing")
     weights: Literal["auto", "official", "index"] = Field(
         description="where frozen networks' weights come from: any source, official hosts, package index"
     )
@@ -101,6 +105,7 @@ def _consistent(config: Any) -> Any:
             raise ValueError(
                 f"data.size ({config.data.size}) must be a multiple of {stride} for row {row!r}"
             )
+    _check_sharing(config)
     for row in config.sweep.rows:
         if row not in rows_for("sweep"):
             raise ValueError(f"sweep.rows: {row!r} has no number of sampling steps to vary")
@@ -110,6 +115,22 @@ def _consistent(config: Any) -> Any:
                 f"oracle.rows: {row!r} is no denoiser, as edm's and ssimbad's rows are"
             )
     return config
+
+
+def _check_sharing(config: Any) -> None:
+    count = config.devices * config.nodes
+    if count > 1 and ":" in config.device:
+        raise ValueError(
+            f"device ({config.device}) names one GPU: with {count} processes"
+            " (devices × nodes) it must be auto, cpu or cuda"
+        )
+    batches = {"train.batch": config.train.batch, "refine.batch": config.refine.batch}
+    for name, method in methods().items():
+        if method.own_recipe:
+            batches[f"{name}.recipe.batch"] = getattr(config, name).recipe.batch
+    for key, batch in batches.items():
+        if batch % count:
+            raise ValueError(f"{key} ({batch}) must be a multiple of devices × nodes ({count})")
 
 
 def _parts(method: type[Method]) -> dict[str, type[Section]]:
@@ -140,9 +161,9 @@ def schema() -> type[Any]:
 _PHASES: dict[str, tuple[str, ...]] = {
     "data": ("seed", "data"),
     "phi": ("seed", "phi"),
-    "train": ("seed", "device", "weights", "data", "unet", "train"),
-    "refine": ("seed", "device", "weights", "data", "refine"),
-    "infer": ("seed", "device", "data", "infer"),
+    "train": ("seed", "device", "devices", "nodes", "weights", "data", "unet", "train"),
+    "refine": ("seed", "device", "devices", "nodes", "weights", "data", "refine"),
+    "infer": ("seed", "device", "devices", "nodes", "data", "infer"),
     "evaluate": ("seed", "device", "weights", "evaluate"),
     "sweep": ("seed", "device", "weights", "data", "sweep"),
     "oracle": ("seed", "device", "weights", "data", "evaluate", "oracle"),

@@ -5,16 +5,19 @@ from __future__ import annotations
 import torch
 
 from ssimbad.errors import UserError
+from ssimbad.processes import ALONE, Place
 
 
-def device_of(name: str) -> torch.device:
-    """The device the config names; ``auto`` is a GPU where there is one.
+def device_of(name: str, place: Place = ALONE) -> torch.device:
+    """The device the config names; ``auto`` is a GPU where there is one. Processes of a node have one each.
 
     Raises:
         UserError: there is no such GPU.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if place.count > 1 and name == "cuda":
+        name = f"cuda:{place.local}"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device: {name}: torch can use {torch.cuda.device_count()} GPUs here")

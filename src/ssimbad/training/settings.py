@@ -17,8 +17,12 @@ class Schedule(Section):
     """Optimisation of one stage by AdamW."""
 
     steps: int = Field(ge=1, description="optimizer steps")
-    batch: int = Field(ge=1, description="images a step")
-    lr: float = Field(gt=0, description="peak learning rate of AdamW")
+    batch: int = Field(
+        ge=1, description="images a step, of all processes (devices × nodes) together"
+    )
+    lr: float = Field(
+        gt=0, description="peak learning rate of AdamW, for this batch whatever shares it"
+    )
     min_lr: float = Field(
         ge=0, description="AdamW's learning rate at the end of the cosine; others' in proportion"
     )
