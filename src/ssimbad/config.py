@@ -53,6 +53,10 @@ class _Base(Section):
         min_length=1, description="training seeds; every trained row is trained with each"
     )
     device: str = Field(pattern=devices.NAMES, description="auto: a GPU where there is one")
+    devices: int = Field(
+        ge=1, description="processes on a node that share training and colorizing, a GPU for each"
+    )
+    nodes: int = Field(ge=1, description="nodes that share training and colorizing")
     weights: Literal["auto", "official", "index"] = Field(
         description="where frozen networks' weights come from: any source, official hosts, package index"
     )
@@ -111,12 +115,8 @@ def _consistent(config: Any) -> Any:
             raise ValueError(
                 f"data.size ({config.data.size}) must be a multiple of {stride} for row {row!r}"
             )
-    recipes = {"train": config.train, "refine": config.refine} | {
-        f"{name}.recipe": getattr(config, name).recipe
-        for name, method in methods().items()
-        if method.own_recipe
-    }
-    for name, recipe in recipes.items():
+    _check_sharing(config)
+    for name, recipe in _recipes(config).items():
         unvalidated = config.data.source == "folder" and config.data.folder.validation == 0
         if unvalidated and recipe.choose_by == "validation":
             raise ValueError(
@@ -132,6 +132,29 @@ def _consistent(config: Any) -> Any:
                 f"oracle.rows: {row!r} is no denoiser, as edm's and ssimbad's rows are"
             )
     return config
+
+
+def _recipes(config: Any) -> dict[str, Schedule]:
+    """How every stage is optimised, by the key of its section."""
+    own = {
+        f"{name}.recipe": getattr(config, name).recipe
+        for name, method in methods().items()
+        if method.own_recipe
+    }
+    return {"train": config.train, "refine": config.refine} | own
+
+
+def _check_sharing(config: Any) -> None:
+    count = config.devices * config.nodes
+    if count > 1 and ":" in config.device:
+        raise ValueError(
+            f"device ({config.device}) names one GPU: with {count} processes"
+            " (devices × nodes) it must be auto, cpu or cuda"
+        )
+    batches = {f"{key}.batch": recipe.batch for key, recipe in _recipes(config).items()}
+    for key, batch in batches.items():
+        if batch % count:
+            raise ValueError(f"{key} ({batch}) must be a multiple of devices × nodes ({count})")
 
 
 def _parts(method: type[Method]) -> dict[str, type[Section]]:
@@ -162,9 +185,9 @@ def schema() -> type[Any]:
 _PHASES: dict[str, tuple[str, ...]] = {
     "data": ("seed", "data"),
     "phi": ("seed", "phi"),
-    "train": ("seed", "device", "weights", "data", "unet", "train"),
-    "refine": ("seed", "device", "weights", "data", "refine"),
-    "infer": ("seed", "device", "data", "infer"),
+    "train": ("seed", "device", "devices", "nodes", "weights", "data", "unet", "train"),
+    "refine": ("seed", "device", "devices", "nodes", "weights", "data", "refine"),
+    "infer": ("seed", "device", "devices", "nodes", "data", "infer"),
     "evaluate": ("seed", "device", "weights", "evaluate"),
     "sweep": ("seed", "device", "weights", "data", "sweep"),
     "oracle": ("seed", "device", "weights", "data", "evaluate", "oracle"),

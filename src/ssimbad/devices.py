@@ -7,13 +7,14 @@ import re
 import torch
 
 from ssimbad.errors import UserError, shown
+from ssimbad.processes import ALONE, Place
 
 NAMES = r"^(auto|cpu|cuda(:\d+)?)$"
 """What a device may be called."""
 
 
-def device_of(name: str) -> torch.device:
-    """The device of a name; ``auto`` is a GPU where there is one.
+def device_of(name: str, place: Place = ALONE) -> torch.device:
+    """The device of a name; ``auto`` is a GPU where there is one. Processes of a node have one each.
 
     Raises:
         UserError: it is no device's name, or there is no such GPU.
@@ -22,6 +23,8 @@ def device_of(name: str) -> torch.device:
         raise UserError(f"device: {shown(name)}: must be auto, cpu, cuda or cuda:N")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if place.count > 1 and name == "cuda":
+        name = f"cuda:{place.local}"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device: {name}: torch can use {torch.cuda.device_count()} GPUs here")

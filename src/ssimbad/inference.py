@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ssimbad.data.store import Split, to_pixels, to_unit
 from ssimbad.data.warp import WarpConfig, warp
 from ssimbad.files import whole_folder, write_json
 from ssimbad.methods.base import Method, Noise
+from ssimbad.processes import ALONE, Place, from_first, gathered
 from ssimbad.provenance import code_version, machine
 from ssimbad.rng import image_noise
 from ssimbad.section import Section
@@ -31,7 +32,9 @@ SETTINGS = ("same", "cross")
 class InferConfig(Section):
     """Colorizing the test set."""
 
-    batch: int = Field(ge=1, description="images at once; changes nothing above 1/255")
+    batch: int = Field(
+        ge=1, description="images at once in each process; changes nothing above 1/255"
+    )
 
 
 def test_inputs(
@@ -68,6 +71,17 @@ def counted_calls(method: Method) -> Iterator[list[int]]:
         hook.remove()
 
 
+@contextmanager
+def _common(folder: Path, place: Place) -> Iterator[Path]:
+    """As :func:`whole_folder`, one for all processes, whole once each has done its part."""
+    with ExitStack() as stack:
+        part = folder
+        if place.rank == 0:
+            part = stack.enter_context(whole_folder(folder))
+        yield from_first(place, part)
+        gathered(place, None)
+
+
 @torch.inference_mode()
 def colorize_set(
     method: Method,
@@ -80,12 +94,18 @@ def colorize_set(
     device: torch.device,
     folder: Path,
     label: str,
+    place: Place = ALONE,
 ) -> None:
     """Write ``folder/<name>.png`` for every name in ``partners``, all of them or none."""
     names = list(partners)
-    with whole_folder(folder) as part, tqdm(total=len(names), desc=label, unit=" images") as bar:
-        for start in range(0, len(names), batch):
-            chosen = names[start : start + batch]
+    own = place.share(len(names))
+    quiet = place.rank > 0
+    with (
+        _common(folder, place) as part,
+        tqdm(total=len(own), desc=label, unit=" images", disable=quiet) as bar,
+    ):
+        for start in range(own.start, own.stop, batch):
+            chosen = names[start : min(start + batch, own.stop)]
             sketch, reference = test_inputs(
                 split, warp_config, seed, chosen, [partners[name] for name in chosen]
             )
@@ -107,6 +127,7 @@ def infer(
     device: torch.device,
     folder: Path,
     record: dict[str, Any],
+    place: Place = ALONE,
 ) -> None:
     """Colorize the test set in both settings into ``folder/<setting>`` and write ``folder/infer.json``."""
     split = Split(data, "test")
@@ -126,12 +147,17 @@ def infer(
                 device,
                 folder / setting,
                 f"infer {folder.name} {setting}",
+                place,
             )
+    counts = gathered(place, sum(calls))
+    if place.rank:
+        return
     record = record | {
         "seconds": round(time.monotonic() - start, 2),
-        "network_calls": sum(calls) / (len(SETTINGS) * len(split)),
+        "network_calls": sum(counts) / (len(SETTINGS) * len(split)),
         "parameters": count_parameters(method),
         "code": code_version(),
         "machine": machine(device),
+        "processes": place.count,
     }
     write_json(folder / "infer.json", record)

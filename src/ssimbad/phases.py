@@ -6,6 +6,10 @@ What is slow to import (Lightning, metrics, plotting) is imported by the phase t
 from __future__ import annotations
 
 import csv
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +29,30 @@ from ssimbad.methods import method_of, methods, pretrained_run, row_of, stage_of
 from ssimbad.methods.base import Method, TrainedMethod
 from ssimbad.noise.search import Curve, Search
 from ssimbad.noise.transforms import Phi, parse
+from ssimbad.processes import Place, joined, lead, place_of
 from ssimbad.provenance import code_version, machine, package_digest, packages
 from ssimbad.rng import numpy_generator
 from ssimbad.training import checkpoint
 from ssimbad.training.settings import in_steps
+
+
+def _shared(
+    work: Callable[[Phase, str, Results, Place], None],
+) -> Callable[[Phase, str, Results], None]:
+    """A phase whose work ``devices`` processes on each of ``nodes`` nodes share, as the config has it."""
+
+    @wraps(work)
+    def phase(config: Phase, row: str, results: Results) -> None:
+        place = place_of(config.devices, config.nodes)
+        if place is None:
+            command = [sys.executable, "-m", "ssimbad", work.__name__, row]
+            command += ["--results", str(results.root)]
+            command += ["--json", json.dumps(config.values, sort_keys=True)]
+            lead(command, config.devices, config.nodes)
+        else:
+            work(config, row, results, place)
+
+    return phase
 
 
 def data(config: Phase, results: Results) -> None:
@@ -109,12 +133,17 @@ def _trained(
 
 
 def _fit_and_save(
-    method: TrainedMethod, header: dict[str, Any], config: Phase, row: str, results: Results
+    method: TrainedMethod,
+    header: dict[str, Any],
+    config: Phase,
+    row: str,
+    results: Results,
+    place: Place,
 ) -> None:
     from ssimbad.training.loop import discard_state, fit
 
     stage = header["stage"]
-    device = device_of(config.device)
+    device = device_of(config.device, place)
     train = Split(results.data, "train")
     section = in_steps(config.train if stage == "train" else config.refine, len(train))
     header = header | {
@@ -128,20 +157,24 @@ def _fit_and_save(
             {"stage": stage} | section.model_dump(mode="json"),
         ],
     }
-    history, summary = fit(
-        method,
-        section,
-        config.method if stage == "refine" else None,
-        label=f"{stage} {row}",
-        train=train,
-        validation=Split(results.data, "validation"),
-        warp=config.data.warp,
-        seed=config.seed,
-        weights=config.weights,
-        device=device,
-        folder=results.work(row),
-        identity=header | {"code": package_digest(), "packages": packages()},
-    )
+    with joined(place, device):
+        history, summary = fit(
+            method,
+            section,
+            config.method if stage == "refine" else None,
+            label=f"{stage} {row}",
+            train=train,
+            validation=Split(results.data, "validation"),
+            warp=config.data.warp,
+            seed=config.seed,
+            weights=config.weights,
+            device=device,
+            folder=results.work(row),
+            identity=header | {"code": package_digest(), "packages": packages()},
+            place=place,
+        )
+    if place.rank:
+        return
     lines = history.to_csv(index=False, lineterminator="\n", float_format="%.8g")
     write_text(results.history(row), lines)
     best = {key: summary[key] for key in ("step", section.choose_by)}
@@ -157,12 +190,14 @@ def _fit_and_save(
             "packages": packages(),
             "code": code_version(),
             "machine": machine(device),
+            "processes": place.count,
         },
     )
     discard_state(results.work(row))
 
 
-def train(config: Phase, row: str, results: Results) -> None:
+@_shared
+def train(config: Phase, row: str, results: Results, place: Place) -> None:
     """Pretraining of a row into its checkpoint."""
     name = method_of(row)
     chosen = read_phi(results)
@@ -176,10 +211,11 @@ def train(config: Phase, row: str, results: Results) -> None:
         "phi": chosen.to_dict(),
     }
     method = checkpoint.build(name, config.method, config.unet, chosen, config.seed)
-    _fit_and_save(method, header, config, row, results)
+    _fit_and_save(method, header, config, row, results, place)
 
 
-def refine(config: Phase, row: str, results: Results) -> None:
+@_shared
+def refine(config: Phase, row: str, results: Results, place: Place) -> None:
     """Trajectory refinement of a row, from its pretrained checkpoint into its own."""
     before = pretrained_run(row)
     source = results.checkpoint(before)
@@ -191,10 +227,11 @@ def refine(config: Phase, row: str, results: Results) -> None:
         "pretrained": sha256_file(source),
         "refinement": config.method.model_dump(mode="json"),
     }
-    _fit_and_save(method.train(), header, config, row, results)
+    _fit_and_save(method.train(), header, config, row, results, place)
 
 
-def infer(config: Phase, row: str, results: Results) -> None:
+@_shared
+def infer(config: Phase, row: str, results: Results, place: Place) -> None:
     """A row's images of both settings."""
     name, stage = method_of(row), stage_of(row)
     record: dict[str, Any] = {"row": row, "method": name, "stage": stage, "config": config.values}
@@ -203,18 +240,20 @@ def infer(config: Phase, row: str, results: Results) -> None:
     else:
         method, header = _trained(row, results, config.trained_by)
         record |= {"checkpoint": sha256_file(results.checkpoint(row)), "header": header}
-    device = device_of(config.device)
-    colorize_test_set(
-        method,
-        config.method,
-        results.data,
-        config.data.warp,
-        config.seed,
-        config.infer,
-        device,
-        results.images(row),
-        record,
-    )
+    device = device_of(config.device, place)
+    with joined(place, device):
+        colorize_test_set(
+            method,
+            config.method,
+            results.data,
+            config.data.warp,
+            config.seed,
+            config.infer,
+            device,
+            results.images(row),
+            record,
+            place,
+        )
 
 
 def evaluate(config: Phase, row: str, results: Results) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from ssimbad.methods.scft import SCFT, SCFTMethodConfig, gram, triplet_loss
+from ssimbad.methods.scft import SCFT, SCFTMethodConfig, draw_tokens, gram, triplet_loss
 from ssimbad.networks.unet import UNetConfig
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
@@ -82,7 +82,10 @@ def test_the_triplet_knows_where_the_warp_comes_from() -> None:
     y, x = torch.meshgrid(line, line, indexing="ij")
     identity = torch.stack([x, y], -1)[None].expand(2, -1, -1, -1)
     to_the_right = identity + torch.tensor([0.25, 0.0])
-    draw = torch_generator(0, "test")
+
+    def draw(allowed):
+        return draw_tokens(allowed, 2, torch_generator(0, "test"))
+
     assert triplet_loss(key, key, identity, draw) == 0
     assert triplet_loss(shifted, key, identity, draw) > 10
     # Query token (r, c + 1) is what reference token (r, c) was read from.

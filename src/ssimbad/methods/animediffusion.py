@@ -108,8 +108,8 @@ class AnimeDiffusion(RefinedMethod):
     def training_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Mean squared error of ε̂ at t ~ U{0..999}."""
         target = batch.target
-        t = torch.randint(TIMESTEPS, (len(target),), generator=generator)
-        noise = torch.randn(target.shape, generator=generator).to(target)
+        t = batch.own(lambda n: torch.randint(TIMESTEPS, (n,), generator=generator))
+        noise = batch.normal(generator)
         condition = batch.condition(self.config.conditioning_dropout, generator)
         noisy = add_noise(target, t, noise)
         predicted = self.network(torch.cat([noisy, condition], 1), t.to(target))
@@ -122,7 +122,7 @@ class AnimeDiffusion(RefinedMethod):
         times = timesteps(refinement.steps, refinement.timesteps)
 
         def draw(number: int) -> Tensor:
-            return torch.randn(target.shape, generator=generator).to(target)
+            return batch.normal(generator)
 
         def predict(x: Tensor, t: int) -> Tensor:
             if refinement.checkpointing:

@@ -31,6 +31,8 @@ class Batch:
         target: (B, 3, S, S), the sketch's ground truth.
         warp: (B, S, S, 2), where in the target, (x, y) in [0, 1] within the frame, each pixel of the
             reference was read.
+        whole: images of the step's whole batch, of which several processes may have a part each; None: B.
+        start: the place of this part's first image in it.
     """
 
     names: list[str]
@@ -38,13 +40,29 @@ class Batch:
     reference: Tensor
     target: Tensor
     warp: Tensor
+    whole: int | None = None
+    start: int = 0
+
+    def own(self, draw: Callable[[int], Tensor]) -> Tensor:
+        """This part's B rows of ``draw(count)``, the random numbers (count, …) of the whole batch.
+
+        All randomness of a step is drawn so, which makes an image's the same however many processes
+        share the batch.
+        """
+        count = len(self.names) if self.whole is None else self.whole
+        return draw(count)[self.start : self.start + len(self.names)]
+
+    def normal(self, generator: torch.Generator) -> Tensor:
+        """Standard normal noise (B, 3, S, S) on the images' device."""
+        shape = self.target.shape[1:]
+        return self.own(lambda n: torch.randn((n, *shape), generator=generator)).to(self.target)
 
     def condition(self, dropout: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
         """Sketch and reference (B, 4, S, S), both zero in a random share ``dropout`` of images."""
         both = torch.cat([self.sketch, self.reference], 1)
         if not dropout:
             return both
-        kept = torch.rand(len(both), generator=generator) >= dropout
+        kept = self.own(lambda n: torch.rand(n, generator=generator)) >= dropout
         return both * kept.to(both)[:, None, None, None]
 
     def to(self, device: torch.device | str) -> Batch:
@@ -55,6 +73,8 @@ class Batch:
             self.reference.to(device),
             self.target.to(device),
             self.warp.to(device),
+            self.whole,
+            self.start,
         )
 
 
@@ -123,7 +143,12 @@ class TrainedMethod(Method):
 
     @abstractmethod
     def training_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Named scalar losses of a batch, already weighted; training minimises their sum."""
+        """Named scalar losses of a batch, already weighted; training minimises their sum.
+
+        Args:
+            batch: images, maybe a part of the step's whole batch.
+            generator: the step's randomness, drawn by :meth:`Batch.own` or :meth:`Batch.normal`.
+        """
 
     def validation_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Named scalar losses whose sum chooses among checkpoints: the training losses."""

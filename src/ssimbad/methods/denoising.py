@@ -121,8 +121,8 @@ class DenoisingMethod(RefinedMethod):
     def training_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Denoising loss, plus the structural term where configured."""
         target = batch.target
-        sigma = self.draw_sigma(len(target), generator).to(target)
-        noise = torch.randn(target.shape, generator=generator).to(target)
+        sigma = batch.own(lambda n: self.draw_sigma(n, generator)).to(target)
+        noise = batch.normal(generator)
         condition = batch.condition(self.config.conditioning_dropout, generator)
         denoised = self.denoise(target + per_image(sigma) * noise, sigma, condition)
         errors = ((denoised - target) ** 2).mean((1, 2, 3))
@@ -137,7 +137,7 @@ class DenoisingMethod(RefinedMethod):
     def rollout(self, batch: Batch, generator: torch.Generator, refinement: Section) -> Tensor:
         """Euler sampling from fresh noise."""
         assert isinstance(refinement, RefinementConfig)
-        noise = torch.randn(batch.target.shape, generator=generator).to(batch.target)
+        noise = batch.normal(generator)
         condition = batch.condition()
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:

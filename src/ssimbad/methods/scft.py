@@ -6,6 +6,7 @@ discriminator step at once, each by its own Adam, from the gradients at the same
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -48,8 +49,18 @@ def gram(features: Tensor) -> Tensor:
     return flat @ flat.transpose(1, 2) / flat[0].numel()
 
 
+def draw_tokens(allowed: Tensor, images: int, generator: torch.Generator) -> Tensor:
+    """For each token of each image one of those that (N, N) bool ``allowed`` has in its row: (images, N)."""
+    weights = allowed.float().repeat(images, 1)
+    return torch.multinomial(weights, 1, generator=generator).reshape(images, -1)
+
+
 def triplet_loss(
-    query: Tensor, key: Tensor, warp: Tensor, generator: torch.Generator, margin: float = _MARGIN
+    query: Tensor,
+    key: Tensor,
+    warp: Tensor,
+    draw: Callable[[Tensor], Tensor],
+    margin: float = _MARGIN,
 ) -> Tensor:
     """max(0, −S(q, k⁺) + S(q, k⁻) + γ), S = q·k/√d.
 
@@ -60,7 +71,8 @@ def triplet_loss(
     Args:
         query, key: (B, N, d) tokens of sketch and reference on a square grid.
         warp: (B, S, S, 2), where in the sketch's frame each reference pixel comes from, in [0, 1].
-        generator: draws the negatives.
+        draw: given (N, N) bool, which tokens may be the negatives of each, chooses one for each token of
+            each image: (B, N).
         margin: γ.
     """
     batch, count, channels = key.shape
@@ -81,10 +93,7 @@ def triplet_loss(
     allowed = apart > 1
     alone = ~allowed.any(1)
     allowed[alone] = apart[alone] > 0
-    drawn = torch.multinomial(allowed.float().repeat(batch, 1), 1, generator=generator).reshape(
-        batch, count
-    )
-    negatives = key.gather(1, drawn.to(key.device)[..., None].expand_as(key))
+    negatives = key.gather(1, draw(allowed).to(key.device)[..., None].expand_as(key))
     positive, negative = ((anchors * other).sum(-1) / channels**0.5 for other in (key, negatives))
     losses = (negative - positive + margin).relu()
     return (losses * inside).sum() / inside.sum().clamp_min(1)
@@ -131,8 +140,8 @@ class SCFT(TrainedMethod):
 
     def _jitter(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """a(I) and its warp; what the warp read from outside the frame stays black."""
-        shift = (torch.rand(len(batch.target), 3, 1, 1, generator=generator) * 2 - 1) * _JITTER
-        shift = shift.to(batch.target)
+        drawn = batch.own(lambda n: torch.rand(n, 3, 1, 1, generator=generator))
+        shift = ((drawn * 2 - 1) * _JITTER).to(batch.target)
         inside = ((batch.warp >= 0) & (batch.warp <= 1)).all(-1)[:, None]
         reference = torch.where(inside, batch.reference + shift, batch.reference)
         return (batch.target + shift).clamp(-1, 1), reference.clamp(-1, 1)
@@ -140,6 +149,10 @@ class SCFT(TrainedMethod):
     def training_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Reconstruction, adversarial, triplet, perceptual and style loss; the discriminator's own."""
         config = self.config
+
+        def negatives(allowed: Tensor) -> Tensor:
+            return batch.own(lambda n: draw_tokens(allowed, n, generator))
+
         target, reference = self._jitter(batch, generator)
         images, query, key = self.generator(batch.sketch, reference)
         # The generator's gradient passes the discriminator without reaching its weights.
@@ -150,7 +163,7 @@ class SCFT(TrainedMethod):
         losses = {
             "reconstruction": config.reconstruction * (images - target).abs().mean(),
             "adversarial": config.adversarial * ((judged - 1) ** 2).mean(),
-            "triplet": config.triplet * triplet_loss(query, key, batch.warp, generator),
+            "triplet": config.triplet * triplet_loss(query, key, batch.warp, negatives),
             "discriminator": (((real - 1) ** 2).mean() + (fake**2).mean()) / 2,
         }
         for trunk in self._trunk:

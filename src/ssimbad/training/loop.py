@@ -5,6 +5,9 @@ averaged weights, the best k of them are kept (the published choice, by the last
 switch), and the whole state replaces ``work/<row>/last.ckpt``. A
 SIGTERM saves the state after the running step, or after the running validation, and ends the process. A
 batch, its noise and its warps depend on the step's number alone, so a resumed run is the same run.
+
+Where several processes share the batches, all know the same losses, history and choice of weights, and stop
+after the same step; the first alone writes.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,6 +33,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -41,6 +46,7 @@ from ssimbad.errors import UserError
 from ssimbad.files import whole_file
 from ssimbad.interruption import Stopped
 from ssimbad.methods.base import Batch, RefinedMethod, TrainedMethod
+from ssimbad.processes import ALONE, Place, first_ahead, from_first
 from ssimbad.rng import torch_generator
 from ssimbad.section import Section
 from ssimbad.training.batches import EvaluationBatches, TrainingBatches
@@ -76,9 +82,26 @@ class _Stage(pl.LightningModule):
         self.last_loss = math.nan
         self.validation_sum = 0.0
         self.validation_count = 0
+        self.asked_to_stop = False  # this process was
+        self.all_asked_to_stop = False  # one of all processes was, as each of them knows
+
+    @property
+    def stopping(self) -> bool:
+        """Whether all processes are to stop here."""
+        return self.asked_to_stop if self.trainer.world_size == 1 else self.all_asked_to_stop
+
+    def together(self, values: Tensor, how: str) -> Tensor:
+        """Sum or mean of each value over all processes; notes whether one was asked to stop."""
+        if self.trainer.world_size == 1:
+            return values
+        asked = torch.tensor([float(self.asked_to_stop)], device=self.device).to(values)
+        reduced = self.trainer.strategy.reduce(torch.cat([values, asked]), reduce_op=how)
+        assert isinstance(reduced, Tensor)
+        self.all_asked_to_stop = bool(reduced[-1] > 0)
+        return reduced[:-1]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
-        return batch.to(device)
+        return batch and batch.to(device)
 
     def train_dataloader(self) -> DataLoader:
         start, interval = self.trainer.global_step, self.config.checkpoint_every
@@ -91,22 +114,35 @@ class _Stage(pl.LightningModule):
     def training_step(self, batch: Batch, number: int) -> Tensor:
         step = self.trainer.global_step
         losses = self.objective(batch, torch_generator(self.seed, self.stage, "noise", step))
-        for name, value in losses.items():
-            self.training_sum[name] = self.training_sum.get(name, 0.0) + value.item()
-        total = torch.stack(list(losses.values())).sum()
+        values = torch.stack(list(losses.values()))
+        means = self.together(values.detach().float(), "mean")
+        for name, value in zip(losses, means.tolist(), strict=True):
+            self.training_sum[name] = self.training_sum.get(name, 0.0) + value
+        total = means.sum()
         if not torch.isfinite(total):
             raise UserError(
                 f"{self.stage}: the loss is {total.item()} at step {step}; the last good state is kept"
             )
         self.last_loss = total.item()
         self.log("train/loss", total)
-        return total
+        return values.sum()
 
-    def validation_step(self, batch: Batch, number: int) -> None:
+    def validation_step(self, batch: Batch | None, number: int) -> None:
+        if batch is None:
+            return
         generator = torch_generator(self.seed, self.stage, "validation", number)
         total = sum(v.item() for v in self.validation_objective(batch, generator).values())
         self.validation_sum += total * len(batch.names)
         self.validation_count += len(batch.names)
+
+    def validation_loss(self) -> float | None:
+        """Mean over the validation images of all processes since the last call; None if there are none."""
+        sums = torch.tensor(
+            [self.validation_sum, self.validation_count], dtype=torch.float64, device=self.device
+        )
+        total, count = self.together(sums, "sum").tolist()
+        self.validation_sum, self.validation_count = 0.0, 0
+        return total / count if count else None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["training_sum"] = self.training_sum
@@ -159,7 +195,6 @@ class _Keeper(Checkpoint):
         self.history: list[dict[str, float]] = []
         self.best: list[tuple[float, int]] = []
         self.loops: dict[str, Any] = {}
-        self.asked_to_stop = False
 
     def weights(self, step: int) -> Path:
         """File of the averaged weights after ``step`` steps."""
@@ -173,11 +208,14 @@ class _Keeper(Checkpoint):
         self.best = [(loss, step) for loss, step in state["best"]]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # In place of Lightning's handler, which ends a validation half done and saves nothing.
-        signal.signal(signal.SIGTERM, self._ask_to_stop)
+        assert isinstance(pl_module, _Stage)
+        stage = pl_module
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self.asked_to_stop = True
+        def ask_to_stop(number: int, frame: FrameType | None) -> None:
+            stage.asked_to_stop = True
+
+        # In place of Lightning's handler, which ends a validation half done and saves nothing.
+        signal.signal(signal.SIGTERM, ask_to_stop)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.loops = copy.deepcopy(trainer.fit_loop.state_dict())
@@ -191,14 +229,21 @@ class _Keeper(Checkpoint):
             steps = "epoch_loop.automatic_optimization.optim_progress"
             checkpoint["loops"]["fit_loop"] = self.loops | {steps: loops[steps]}
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        assert isinstance(pl_module, _Stage)
         ends_interval = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        if self.asked_to_stop and not ends_interval:
+        if pl_module.stopping and not ends_interval:
             self._save(trainer)
             self._stop(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
-        with whole_file(self.folder / "last.ckpt") as part:
+        state = self.folder / "last.ckpt"
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(state)  # writes nothing, but waits for the process that does
+            return
+        with whole_file(state) as part:
             trainer.save_checkpoint(part)
 
     def _stop(self, trainer: pl.Trainer) -> None:
@@ -214,25 +259,28 @@ class _Keeper(Checkpoint):
         record = {"step": step, "lr": learning_rate(pl_module.config, step - 1)}
         record |= {f"train_{k}": v / count for k, v in pl_module.training_sum.items()}
         losses = {"last_batch": pl_module.last_loss}
-        if pl_module.validation_count:
-            losses["validation"] = pl_module.validation_sum / pl_module.validation_count
-            record["validation"] = losses["validation"]
-            trainer.loggers[0].log_metrics({"validation/loss": losses["validation"]}, step)
+        validation = pl_module.validation_loss()
+        if validation is not None:
+            losses["validation"] = record["validation"] = validation
+            trainer.loggers[0].log_metrics({"validation/loss": validation}, step)
         self.history.append(record)
         pl_module.training_sum = {}
-        pl_module.validation_sum, pl_module.validation_count = 0.0, 0
         loss = losses[pl_module.config.choose_by]
         self.best = sorted([*self.best, (loss, step)])[: self.keep]
-        if (loss, step) in self.best:
+        if (loss, step) in self.best and trainer.is_global_zero:
             with whole_file(self.weights(step)) as part:
                 save_file(self.average.weights(), part)
         self._save(trainer)
+        if trainer.is_global_zero:
+            self._discard_others()
+        if pl_module.stopping and step < pl_module.config.steps:
+            self._stop(trainer)
+
+    def _discard_others(self) -> None:
         kept = {self.weights(step) for _, step in self.best}
         for path in self.folder.glob("best-*.safetensors"):
             if path not in kept:
                 path.unlink()
-        if self.asked_to_stop and step < pl_module.config.steps:
-            self._stop(trainer)
 
 
 class _Progress(pl.Callback):
@@ -243,8 +291,14 @@ class _Progress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, _Stage)
-        done, steps = trainer.global_step, pl_module.config.steps
-        self.bar = tqdm(desc=self.label, total=steps, initial=done, unit=" steps", mininterval=2)
+        self.bar = tqdm(
+            desc=self.label,
+            total=pl_module.config.steps,
+            initial=trainer.global_step,
+            unit=" steps",
+            mininterval=2,
+            disable=not trainer.is_global_zero,
+        )
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step % 10 == 0:
@@ -302,10 +356,22 @@ def discard_state(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _accelerator(device: torch.device) -> dict[str, Any]:
-    if device.type == "cpu":
-        return {"accelerator": "cpu", "devices": 1}
-    return {"accelerator": "gpu", "devices": [device.index or 0]}
+def _hardware(device: torch.device, place: Place) -> dict[str, Any]:
+    on_cpu = device.type == "cpu"
+    if place.count == 1:
+        return {
+            "accelerator": "cpu" if on_cpu else "gpu",
+            "devices": 1 if on_cpu else [device.index or 0],
+        }
+    return {
+        "accelerator": "cpu" if on_cpu else "gpu",
+        "devices": place.devices,
+        "num_nodes": place.nodes,
+        "strategy": DDPStrategy(process_group_backend="gloo" if on_cpu else "nccl"),
+        "plugins": [LightningEnvironment()],
+        "use_distributed_sampler": False,  # a step's number says what each process reads
+        "sync_batchnorm": not on_cpu,  # torch has it for GPUs only
+    }
 
 
 def fit(
@@ -322,6 +388,7 @@ def fit(
     device: torch.device,
     folder: Path,
     identity: dict[str, Any],
+    place: Place = ALONE,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Train a stage of ``method``, which ends with the best validated weights.
 
@@ -337,10 +404,12 @@ def fit(
         device: where to train.
         folder: resumable state and logs.
         identity: everything that determines the outcome; a saved state of another is discarded.
+        place: this process's among those that share the batches, which are joined.
 
     Returns:
         The history (a row per checkpoint interval) and a summary: best step, its loss by the name of
         ``config.choose_by``, seconds of this process's training, whether it resumed, and its loss networks.
+        In the first process ``method`` has the best weights then.
 
     Raises:
         UserError: the loss is not finite, another process trains in ``folder``, the disk is full, or
@@ -353,7 +422,8 @@ def fit(
         assert isinstance(method, RefinedMethod)
         assert refinement is not None
         rollout, part = method.rollout, refinement
-        distances, networks = refinement_losses(config.strategy, config.clamp, weights, device)
+        with first_ahead(place):
+            distances, networks = refinement_losses(config.strategy, config.clamp, weights, device)
 
         def objective(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
             images = rollout(batch, generator, part)
@@ -361,12 +431,17 @@ def fit(
 
         validation_objective = objective
     else:
-        networks = method.load_loss_networks(weights, device)
+        with first_ahead(place):
+            networks = method.load_loss_networks(weights, device)
 
     text = json.dumps(identity, sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
-    with _locked(folder):
-        state = _resumable(folder, fingerprint)
+    with ExitStack() as stack:
+        state = None
+        if place.rank == 0:
+            stack.enter_context(_locked(folder))
+            state = _resumable(folder, fingerprint)
+        state = from_first(place, state)
         average = _Average(config.ema)
         keeper = _Keeper(folder, average, config.keep, fingerprint)
         module = _Stage(
@@ -376,15 +451,15 @@ def fit(
             config,
             stage,
             seed,
-            TrainingBatches(train, warp, seed, config.batch, stage),
-            EvaluationBatches(validation, warp, seed, config.batch),
+            TrainingBatches(train, warp, seed, config.batch, stage, place),
+            EvaluationBatches(validation, warp, seed, config.batch, place),
         )
         for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer = pl.Trainer(
-                **_accelerator(device),
+                **_hardware(device, place),
                 precision=config.precision,
                 max_epochs=math.ceil(config.steps / config.checkpoint_every),
                 reload_dataloaders_every_n_epochs=1,
@@ -399,7 +474,8 @@ def fit(
             start = time.monotonic()
             trainer.fit(module, ckpt_path=state, weights_only=True)
         loss, step = keeper.best[0]
-        method.load_state_dict(load_file(keeper.weights(step)))
+        if place.rank == 0:
+            method.load_state_dict(load_file(keeper.weights(step)))
     summary = {
         "step": step,
         config.choose_by: loss,

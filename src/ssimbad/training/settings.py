@@ -22,8 +22,12 @@ class Schedule(Section):
         description="passes over the training images, the unit of warmup and checkpoint_every too;"
         " 0: all three are counted in steps",
     )
-    batch: int = Field(ge=1, description="images a step")
-    lr: float = Field(gt=0, description="peak learning rate of AdamW")
+    batch: int = Field(
+        ge=1, description="images a step, of all processes (devices × nodes) together"
+    )
+    lr: float = Field(
+        gt=0, description="peak learning rate of AdamW, for this batch whatever shares it"
+    )
     min_lr: float = Field(
         ge=0, description="AdamW's learning rate at the end of the cosine; others' in proportion"
     )
