@@ -79,6 +79,7 @@ CORES = (
     workflow.resource_settings.cores or 1
 )  # a scheduler's profile sets each rule's threads instead
 GPUS = 0 if CONFIG.device == "cpu" else 1
+SHARED_GPUS = GPUS * CONFIG.devices  # of the phases that several processes may share
 GPU_THREADS = CORES if GPUS and torch.cuda.is_available() else 1
 
 

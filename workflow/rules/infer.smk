@@ -16,7 +16,7 @@ rule infer:
         "../../environment.yml"
     threads: GPU_THREADS
     resources:
-        gpu=GPUS,
+        gpu=SHARED_GPUS,
         mem_mb=16000,
         runtime=1440,
     params:

@@ -18,7 +18,7 @@ rule refine:
         "../../environment.yml"
     threads: CORES
     resources:
-        gpu=GPUS,
+        gpu=SHARED_GPUS,
         mem_mb=32000,
         runtime=1440,
     params:
