@@ -1,0 +1,197 @@
+"""Two real processes on this machine's CPU, against one process with the same whole batch."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from ssimbad import phases
+from ssimbad.config import phase_json, validate
+from ssimbad.layout import Results
+from ssimbad.processes import ALONE, lead
+from tests.conftest import phase_of, tiny_values
+from tests.training import shared_run
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched on Linux")
+
+
+def two(prepared: Results, folder: Path, *what: str) -> None:
+    command = [sys.executable, "-m", "tests.training.shared_run"]
+    lead([*command, str(prepared.data), str(folder), json.dumps(what)], devices=2, nodes=1)
+
+
+def gradients(folder: Path, what: str, rank: int = 0) -> dict[str, torch.Tensor]:
+    return torch.load(folder / f"{what}-gradients-{rank}.pt", weights_only=True)
+
+
+def history(folder: Path, what: str, rank: int = 0) -> dict[str, list[float]]:
+    return json.loads((folder / f"{what}-{rank}.json").read_text())["history"]
+
+
+@pytest.fixture(scope="module")
+def both(prepared: Results, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """What one and what two processes leave of the same trainings."""
+    one, shared = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
+    for what in ("train", "refine"):
+        shared_run.run(prepared.data, one, what, ALONE)
+    two(prepared, shared, "train", "refine", "scft")
+    return one, shared
+
+
+@pytest.mark.parametrize("what", ["train", "refine"])
+def test_gradients_are_those_of_the_whole_batch(both: tuple[Path, Path], what: str) -> None:
+    one, shared = (gradients(folder, what) for folder in both)
+    assert one.keys() == shared.keys()
+    largest = max(g.abs().max().item() for g in one.values())
+    difference = max((one[k] - shared[k]).abs().max().item() for k in one)
+    assert largest > 0
+    assert difference <= 1e-5 * largest
+    print(f"{what}: gradients up to {largest:.3g}, differ by at most {difference:.3g}")
+
+
+@pytest.mark.parametrize("what", ["train", "refine"])
+def test_a_short_run_is_that_of_one_process(both: tuple[Path, Path], what: str) -> None:
+    one, shared = (torch.load(folder / f"{what}.pt", weights_only=True) for folder in both)
+    difference = max((one[k] - shared[k]).abs().max().item() for k in one)
+    assert difference <= 1e-3
+    print(f"{what}: weights differ by at most {difference:.3g}")
+    alone, together = (history(folder, what) for folder in both)
+    assert together == history(both[1], what, 1)  # both processes know the same
+    for name, values in alone.items():
+        assert together[name] == pytest.approx(values, rel=1e-4), name
+    kept = [sorted(p.name for p in (folder / what).glob("best-*")) for folder in both]
+    assert kept[0] == kept[1]
+
+
+def test_a_gan_with_batch_normalisation_trains_together(both: tuple[Path, Path]) -> None:
+    first, second = (gradients(both[1], "scft", rank) for rank in range(2))
+    assert {k.split(".")[0] for k in first} == {"generator", "discriminator"}
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    told = [history(both[1], "scft", rank) for rank in range(2)]
+    assert told[0] == told[1]
+    assert np.isfinite(np.array(list(told[0].values()))).all()
+
+
+def test_a_loss_that_is_not_finite_in_one_process_ends_all_with_one_line(
+    prepared: Results, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        two(prepared, tmp_path, "poisoned")
+    assert ended.value.code == 1
+    lines = [line for line in re.split(r"[\r\n]+", capfd.readouterr().err) if "|" not in line]
+    assert [line for line in lines if line] == [
+        "ssimbad: train: the loss is nan at step 2; the last good state is kept"
+    ]
+
+
+def start(results: Results, text: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ssimbad", "train", "ssimbad"]
+    return subprocess.Popen(
+        [*command, "--results", str(results.root), "--json", text],
+        stderr=subprocess.PIPE,
+        env=os.environ | {"TQDM_MININTERVAL": "0"},
+    )
+
+
+def steps_begun(process: subprocess.Popen[bytes], more_than: int) -> str:
+    """Reads progress until it tells of more steps than that."""
+    assert process.stderr is not None
+    text = b""
+    while True:
+        found = re.search(rb" (\d+)/\d+ \[", text.rpartition(b"\r")[2])
+        if found and int(found[1]) > more_than:
+            return text.decode()
+        byte = process.stderr.read(1)
+        assert byte, text
+        text += byte
+
+
+def second_process(process: subprocess.Popen[bytes]) -> psutil.Process:
+    children = psutil.Process(process.pid).children()
+    (found,) = [child for child in children if child.environ().get("RANK") == "1"]
+    return found
+
+
+def test_a_stopped_and_killed_process_ends_all_and_the_rerun_goes_on(
+    prepared: Results, tmp_path: Path
+) -> None:
+    values = tiny_values()
+    values["train"] |= {"steps": 60, "checkpoint_every": 20}
+    one, shared = Results(tmp_path / "one"), Results(tmp_path / "two")
+    for results in (one, shared):
+        results.root.mkdir()
+        for part in ("data", "phi"):
+            (results.root / part).symlink_to(prepared.root / part)
+    phases.train(phase_of(values, "train", "ssimbad"), "ssimbad", one)
+    text = phase_json(validate(values | {"devices": 2}), "train", "ssimbad")
+
+    process = start(shared, text)
+    steps_begun(process, 2)
+    second_process(process).send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 143
+    (step,) = re.findall(rb"ssimbad: stopped by SIGTERM after step (\d+), which is saved", told)
+    state = torch.load(shared.work("ssimbad") / "last.ckpt", weights_only=True)
+    assert state["global_step"] == int(step)
+
+    process = start(shared, text)
+    steps_begun(process, 20)
+    others = psutil.Process(process.pid).children()
+    second_process(process).kill()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"Traceback" not in told
+    lines = [line for line in told.decode().splitlines() if line.startswith("ssimbad: ")]
+    assert lines == [
+        "ssimbad: process 1 of 2 was ended by SIGKILL, and the others with it:"
+        " the same command goes on from what is saved"
+    ]
+    assert not any(child.is_running() for child in others)
+    assert not shared.checkpoint("ssimbad").exists()
+
+    process = start(shared, text)
+    process.communicate(timeout=100)
+    assert process.returncode == 0
+    summary = json.loads(shared.history("ssimbad").with_suffix(".json").read_text())
+    assert (summary["resumed"], summary["processes"]) == (True, 2)
+    alone, together = (load_file(results.checkpoint("ssimbad")) for results in (one, shared))
+    difference = max((alone[k] - together[k]).abs().max().item() for k in alone)
+    print(f"60 steps, stopped and killed: weights differ by at most {difference:.3g}")
+    assert difference <= 0.02
+
+
+def test_images_of_two_processes_are_those_of_one(prepared: Results, tmp_path: Path) -> None:
+    values = tiny_values()
+    results = Results(tmp_path)
+    for part in ("data", "phi"):
+        (tmp_path / part).symlink_to(prepared.root / part)
+    # The digests of the config that a checkpoint notes are those of its number of processes too.
+    values["devices"] = 2
+    phases.train(phase_of(values, "train", "ssimbad"), "ssimbad", results)
+    phase = phase_of(values, "infer", "ssimbad")
+    phases.infer(phase, "ssimbad", results)
+    shared = {path: np.array(Image.open(path), int) for path in images(results)}
+    record = json.loads((results.images("ssimbad") / "infer.json").read_text())
+    phase.devices = 1
+    phases.infer(phase, "ssimbad", results)
+    assert shared.keys() == set(images(results))
+    assert len(shared) == 2 * 6
+    for path, image in shared.items():
+        assert np.abs(image - np.array(Image.open(path), int)).max() <= 1, path
+    alone = json.loads((results.images("ssimbad") / "infer.json").read_text())
+    assert (record["processes"], alone["processes"]) == (2, 1)
+    assert record["network_calls"] == alone["network_calls"]
+
+
+def images(results: Results) -> list[Path]:
+    return sorted(results.images("ssimbad").glob("*/*.png"))
