@@ -73,5 +73,9 @@ def measure(case: Case, matmul_gflops: float) -> dict[str, Any]:
     }
     if case.flops is not None:
         gflops = case.flops / medians[1] / 1e9
-        entry |= {"gflops": gflops, "fraction_of_peak": gflops / matmul_gflops}
+        entry |= {
+            "gflops": gflops,
+            "fraction_of_peak": gflops / matmul_gflops,
+            "ratio_at_peak": medians[0] * matmul_gflops * 1e9 / case.flops,
+        }
     return entry | case.notes
