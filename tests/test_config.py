@@ -94,6 +94,14 @@ def test_the_size_must_suit_the_networks_levels() -> None:
     ]
 
 
+def test_processes_must_share_batches_evenly_and_have_a_gpu_each() -> None:
+    values = changed("devices", 3)
+    assert faults(values) == ["config: train.batch (4) must be a multiple of devices × nodes (3)"]
+    values |= {"devices": 2, "device": "cuda:1"}
+    (line,) = faults(values)
+    assert line.startswith("config: device (cuda:1) names one GPU: with 2 processes")
+
+
 def test_missing_keys_and_several_faults_are_all_told() -> None:
     values = changed("train.steps", -1)
     del values["seed"]
@@ -178,6 +186,7 @@ def test_files_that_are_no_config(tmp_path: Path, text: bytes, told: str) -> Non
         (("ssimbad.refinement.steps", 9), {"refine", "report"}),
         (("ssimbad.structural", 0.5), {"train", "infer", "report"}),
         (("phi.points", 9), {"phi", "report"}),
+        (("devices", 2), {"train", "refine", "infer", "report"}),
         (("evaluate.resamples", 999), {"evaluate", "report"}),
         (("rows", ["reference"]), {"report"}),
         (("results", "elsewhere"), {"report"}),
