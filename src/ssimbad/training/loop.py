@@ -194,7 +194,7 @@ class _Keeper(Checkpoint):
         self.fingerprint = fingerprint
         self.history: list[dict[str, float]] = []
         self.best: list[tuple[float, int]] = []
-        self.loops: dict[str, Any] = {}
+        self.loops: dict[str, Any] = {}  # Lightning's counters before any step
 
     def weights(self, step: int) -> Path:
         """File of the averaged weights after ``step`` steps."""
@@ -217,21 +217,13 @@ class _Keeper(Checkpoint):
         # In place of Lightning's handler, which ends a validation half done and saves nothing.
         signal.signal(signal.SIGTERM, ask_to_stop)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.loops = copy.deepcopy(trainer.fit_loop.state_dict())
-        # What it says of the batches is still the interval's before.
-        batches = self.loops["epoch_loop.batch_progress"]
-        batches["current"] = dict.fromkeys(batches["current"], 0)
-        batches["is_last_batch"] = False
-
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Within an interval, have Lightning begin it anew on resuming: its remaining steps are one."""
-        loops = checkpoint["loops"]["fit_loop"]
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            steps = "epoch_loop.automatic_optimization.optim_progress"
-            checkpoint["loops"]["fit_loop"] = self.loops | {steps: loops[steps]}
+        """Of Lightning's counters keep the steps alone: resuming begins an interval of the remaining ones."""
+        now = checkpoint["loops"]["fit_loop"]
+        kept = ("epoch_loop.automatic_optimization.optim_progress", "epoch_loop.state_dict")
+        checkpoint["loops"]["fit_loop"] = self.loops | {name: now[name] for name in kept}
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
@@ -339,19 +331,19 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _resumable(folder: Path, fingerprint: str) -> Path | None:
-    """The saved state, if it is of this very run; otherwise the folder is emptied."""
+def _resumable(folder: Path, fingerprint: str) -> tuple[Path | None, int]:
+    """The saved state and its step, if it is of this very run; otherwise the folder is emptied."""
     state = folder / "last.ckpt"
     if state.exists():
         try:
             saved = torch.load(state, map_location="cpu", weights_only=True)
             if saved["callbacks"]["_Keeper"]["fingerprint"] == fingerprint:
-                return state
+                return state, saved["global_step"]
         except Exception as error:  # torch raises many kinds for a damaged file
             print(f"{state}: not readable, starting over ({type(error).__name__})", flush=True)
     discard_state(folder)
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-    return None
+    return None, 0
 
 
 def discard_state(folder: Path) -> None:
@@ -441,11 +433,11 @@ def fit(
     text = json.dumps(identity, sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
     with ExitStack() as stack:
-        state = None
+        found: tuple[Path | None, int] = None, 0
         if place.rank == 0:
             stack.enter_context(_locked(folder))
-            state = _resumable(folder, fingerprint)
-        state = from_first(place, state)
+            found = _resumable(folder, fingerprint)
+        state, done = from_first(place, found)
         average = _Average(config.ema)
         keeper = _Keeper(folder, average, config.keep, fingerprint)
         module = _Stage(
@@ -465,7 +457,8 @@ def fit(
             trainer = pl.Trainer(
                 **_hardware(device, place),
                 precision=config.precision,
-                max_epochs=math.ceil(config.steps / config.checkpoint_every),
+                max_epochs=math.ceil(config.steps / config.checkpoint_every)
+                - done // config.checkpoint_every,
                 reload_dataloaders_every_n_epochs=1,
                 num_sanity_val_steps=0,
                 limit_val_batches=1.0 if len(validation) else 0,
@@ -475,6 +468,7 @@ def fit(
                 enable_model_summary=False,
                 log_every_n_steps=10,
             )
+            keeper.loops = copy.deepcopy(trainer.fit_loop.state_dict())
             start = time.monotonic()
             trainer.fit(module, ckpt_path=state, weights_only=True)
         loss, step = keeper.best[0]
