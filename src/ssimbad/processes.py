@@ -185,6 +185,8 @@ def _answer(codes: list[int | None], texts: list[str], first: int, count: int) -
     for local, code in enumerate(codes):
         if code is not None and _killed(code):
             name = signal.Signals(-code).name
+            # The first process may have left its progress bar open: this shall stand on a line of its own.
+            print(file=sys.stderr)
             raise UserError(
                 f"process {first + local} of {count} was ended by {name}, and the others with it:"
                 " the same command goes on from what is saved"
