@@ -61,7 +61,7 @@ class Inception(nn.Module):
         super().__init__()
         weights, self.weights = fetch("inception", choice)
         network = _inception_from(weights, InceptionV3.BLOCK_INDEX_BY_DIM[features])
-        # Folded normalisations and this layout: a third less time on a CPU.
+        # Folded normalisations and this layout take less time on a CPU.
         for module in network.modules():
             if isinstance(module, BasicConv2d):
                 module.conv = fuse_conv_bn_eval(module.conv, module.bn)
