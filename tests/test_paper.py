@@ -12,6 +12,7 @@ from ssimbad.networks.unet import UNet
 from tests.conftest import REPOSITORY
 
 PAPER, AS_PUBLISHED = Path("config/paper.yaml"), Path("config/paper-as-published.yaml")
+REHEARSAL = Path("config/rehearsal.yaml")
 
 
 def flat(values: object, prefix: str = "") -> dict[str, object]:
@@ -57,6 +58,14 @@ def test_the_networks_have_the_published_sizes() -> None:
         unet, scft = UNet(config.unet, inputs=7, outputs=3), Generator(config.scft)
     assert sum(p.numel() for p in unet.parameters()) == 52_301_251
     assert sum(p.numel() for p in scft.parameters()) == 82_926_195
+
+
+def test_the_rehearsal_has_the_papers_networks_and_size() -> None:
+    paper, rehearsal = values_of(PAPER), values_of(REHEARSAL)
+    same = {k for k, v in paper.items() if rehearsal[k] == v}
+    assert {k for k in paper if k.startswith("unet.")} <= same
+    assert {"data.size", "scft.width", "scft.depth", "scft.blocks", "scft.trunk"} <= same
+    assert paper["results"] != rehearsal["results"]
 
 
 def test_the_few_step_row_is_the_refined_rows_checkpoint_sampled_anew() -> None:

@@ -17,7 +17,7 @@ import pytest
 from ssimbad.layout import Results
 from tests.workflow.conftest import planned, snakemake, snakemake_command
 
-KILLS = int(os.environ.get("KILLS", "6"))
+KILLS = int(os.environ.get("KILLS", "5"))
 """How many times the run is interrupted."""
 
 
