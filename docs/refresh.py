@@ -1,10 +1,11 @@
 """Copy finished runs' tables, findings, times and pictures into README.md, docs/results.md and docs/images.
 
-    .venv/bin/python docs/refresh.py [RESULTS | speed]
+    .venv/bin/python docs/refresh.py [RESULTS | speed | rehearsal]
 
 RESULTS is the run to show, ``results-showcase`` unless given; the default run's time comes from
-``results``. ``speed`` copies what ``make benchmark`` left in ``results`` into docs/speed.md instead. What
-stands between a file's ``<!-- results -->`` markers is replaced; nothing in it is typed by hand.
+``results``. ``speed`` copies what ``make benchmark`` left in ``results`` into docs/speed.md instead, and
+``rehearsal`` the times and memory of ``config/rehearsal.yaml``'s jobs into docs/gpu.md. What stands between a
+file's ``<!-- results -->`` markers is replaced; nothing in it is typed by hand.
 """
 
 from __future__ import annotations
@@ -89,9 +90,17 @@ def refresh_speed() -> None:
     replace(ROOT / "docs/speed.md", "\n\n".join(parts))
 
 
+def refresh_rehearsal() -> None:
+    """Every job's time and peak memory."""
+    results = ROOT / "results-rehearsal"
+    times = pd.read_csv(results / "times.csv")[["job", "seconds", "max_rss_mib"]]
+    jobs = times.to_markdown(index=False, floatfmt=".0f")
+    replace(ROOT / "docs/gpu.md", f"{cost(results)}\n\n{jobs}")
+
+
 def main() -> None:
-    if sys.argv[1:] == ["speed"]:
-        refresh_speed()
+    if refresh := {"speed": refresh_speed, "rehearsal": refresh_rehearsal}.get(sys.argv[-1]):
+        refresh()
         return
     shown = ROOT / (sys.argv[1] if len(sys.argv) > 1 else "results-showcase")
     images = ROOT / "docs" / "images"
