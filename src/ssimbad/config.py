@@ -189,7 +189,7 @@ def schema() -> type[Any]:
 _SHARED = ("device", "compile", "devices", "nodes")
 _PHASES: dict[str, tuple[str, ...]] = {
     "data": ("seed", "data"),
-    "phi": ("seed", "phi"),
+    "phi": ("seed", "device", "phi"),
     "train": ("seed", *_SHARED, "weights", "data", "unet", "train"),
     "refine": ("seed", *_SHARED, "weights", "data", "refine"),
     "infer": ("seed", *_SHARED, "data", "infer"),

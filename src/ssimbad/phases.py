@@ -84,6 +84,7 @@ def phi(config: Phase, results: Results) -> None:
     if section.size != split.size:
         shape = (section.size, section.size)
         images = F.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
+    images = images.to(device_of(config.device))
     search = Search(section, images, [split.names[i] for i in chosen], config.seed)
     ranking = search.ranking()
     if section.choice == "auto":
