@@ -190,10 +190,14 @@ def test_reference_hands_the_reference_back(batch: Batch) -> None:
 @pytest.mark.parametrize("name", ["ssimbad", "edm", "animediffusion"])
 def test_sampling_never_waits_for_a_value(name: str) -> None:
     kind, values = methods()[name], tiny_values()
-    section = {k: v for k, v in values[name].items() if k not in ("refinement", "sampling", "few_steps")}
+    section = {
+        k: v for k, v in values[name].items() if k not in ("refinement", "sampling", "few_steps")
+    }
     assert kind.section is not None
     assert kind.sampling is not None
-    sampling = kind.sampling.model_validate(values[name]["sampling"] | {"steps": 3, "guidance": 2.0})
+    sampling = kind.sampling.model_validate(
+        values[name]["sampling"] | {"steps": 3, "guidance": 2.0}
+    )
     # Tensors without values: whatever asked for one, as a GPU would be asked, fails.
     with torch.device("meta"):
         method = kind(kind.section.model_validate(section), UNET, PHI)
