@@ -1,4 +1,4 @@
-# make reproduce | test | lint | benchmark     each sets up .venv first where it is missing
+# make reproduce | test | lint | benchmark | benchmark-gpu     each sets up .venv first where it is missing
 # CONFIG=config/tiny.yaml runs an overlay, CORES=1 limits the processors.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 LIMIT := $(if $(filter-out all,$(CORES)),OMP_NUM_THREADS=$(CORES))
 
-.PHONY: reproduce test lint benchmark
+.PHONY: reproduce test lint benchmark benchmark-gpu
 
 reproduce: $(READY)
 	@$(if $(CONFIG),$(BIN)/ssimbad config --config $(CONFIG) > /dev/null)
@@ -27,6 +27,9 @@ lint: $(READY)
 benchmark: $(READY)
 	@$(BIN)/snakemake --cores $(CORES) results/checkpoints/train/ssimbad.safetensors
 	$(LIMIT) $(BIN)/python -m benchmarks.run
+
+benchmark-gpu: $(READY)
+	@$(BIN)/python -m benchmarks.gpu
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -16,12 +16,19 @@ CONFIG = PhiConfig(
 )
 
 
-def make_search(number: int) -> Search:
+def make_search(
+    number: int,
+    config: PhiConfig = CONFIG,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
+) -> Search:
     """The search on random flat-coloured images."""
     generator = torch.Generator().manual_seed(number)
-    coarse = torch.rand(IMAGES, 3, 8, 8, generator=generator) * 2 - 1
-    images = torch.nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="nearest")
-    return Search(CONFIG, images, [str(i) for i in range(IMAGES)], seed=number)
+    coarse = torch.rand(config.images, 3, 8, 8, generator=generator) * 2 - 1
+    images = torch.nn.functional.interpolate(
+        coarse, size=(config.size, config.size), mode="nearest"
+    )
+    names = [str(i) for i in range(config.images)]
+    return Search(config, images.to(device), names, seed=number)
 
 
 def ours(search: Search) -> list[float]:
@@ -45,7 +52,9 @@ def plain_r2(search: Search, phi: Phi) -> float:
             )
             for sigma, noise in zip(sigmas, noises, strict=True)
         ]
-        for image, noises in zip(search.images.numpy(), search.noise.numpy(), strict=True)
+        for image, noises in zip(
+            search.images.cpu().numpy(), search.noise.cpu().numpy(), strict=True
+        )
     ]
     scores = []
     for curve in np.array(curves):

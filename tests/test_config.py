@@ -187,6 +187,8 @@ def test_files_that_are_no_config(tmp_path: Path, text: bytes, told: str) -> Non
         (("ssimbad.structural", 0.5), {"train", "infer", "report"}),
         (("phi.points", 9), {"phi", "report"}),
         (("devices", 2), {"train", "refine", "infer", "report"}),
+        (("device", "cpu"), {"phi", "train", "refine", "infer", "evaluate", "report"}),
+        (("compile", True), {"train", "refine", "infer", "report"}),
         (("evaluate.resamples", 999), {"evaluate", "report"}),
         (("rows", ["reference"]), {"report"}),
         (("results", "elsewhere"), {"report"}),

@@ -53,6 +53,10 @@ class _Base(Section):
         min_length=1, description="training seeds; every trained row is trained with each"
     )
     device: str = Field(pattern=devices.NAMES, description="auto: a GPU where there is one")
+    compile: bool = Field(
+        description="have torch.compile translate the network that colorizes, at each start anew:"
+        " for long runs on a GPU; numbers change by rounding"
+    )
     devices: int = Field(
         ge=1, description="processes on a node that share training and colorizing, a GPU for each"
     )
@@ -182,12 +186,13 @@ def schema() -> type[Any]:
     return create_model("Config", __base__=_Base, __validators__=validators, **sections)
 
 
+_SHARED = ("device", "compile", "devices", "nodes")
 _PHASES: dict[str, tuple[str, ...]] = {
     "data": ("seed", "data"),
-    "phi": ("seed", "phi"),
-    "train": ("seed", "device", "devices", "nodes", "weights", "data", "unet", "train"),
-    "refine": ("seed", "device", "devices", "nodes", "weights", "data", "refine"),
-    "infer": ("seed", "device", "devices", "nodes", "data", "infer"),
+    "phi": ("seed", "device", "phi"),
+    "train": ("seed", *_SHARED, "weights", "data", "unet", "train"),
+    "refine": ("seed", *_SHARED, "weights", "data", "refine"),
+    "infer": ("seed", *_SHARED, "data", "infer"),
     "evaluate": ("seed", "device", "weights", "evaluate"),
     "sweep": ("seed", "device", "weights", "data", "sweep"),
     "oracle": ("seed", "device", "weights", "data", "evaluate", "oracle"),

@@ -1,10 +1,11 @@
-"""Where tensors are computed."""
+"""Where tensors are computed, and by whose kernels."""
 
 from __future__ import annotations
 
 import re
 
 import torch
+from torch import nn
 
 from ssimbad.errors import UserError, shown
 from ssimbad.processes import ALONE, Place
@@ -29,3 +30,19 @@ def device_of(name: str, place: Place = ALONE) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device: {name}: torch can use {torch.cuda.device_count()} GPUs here")
     return device
+
+
+def compile_in_place(network: nn.Module, device: torch.device) -> None:
+    """Have torch.compile translate a network when it is first called; its weights keep their names.
+
+    Raises:
+        UserError: torch.compile does not work for that device here, which a small function is to show.
+    """
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
+    except Exception as error:  # torch raises many kinds: no compiler, no Triton, no Python headers
+        reason = shown(next(iter(str(error).splitlines()), type(error).__name__))
+        raise UserError(
+            f"compile: true: torch.compile does not work for {device.type} here ({reason})"
+        ) from None
+    network.compile()

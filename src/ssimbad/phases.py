@@ -20,7 +20,7 @@ import yaml
 from ssimbad.config import Phase, runs, seed_of
 from ssimbad.data.prepare import prepare, read_pairs
 from ssimbad.data.store import Split, to_pixels, to_unit
-from ssimbad.devices import device_of
+from ssimbad.devices import compile_in_place, device_of
 from ssimbad.errors import UserError
 from ssimbad.files import read_json, sha256_file, whole_file, write_json, write_text
 from ssimbad.inference import infer as colorize_test_set
@@ -84,6 +84,7 @@ def phi(config: Phase, results: Results) -> None:
     if section.size != split.size:
         shape = (section.size, section.size)
         images = F.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
+    images = images.to(device_of(config.device))
     search = Search(section, images, [split.names[i] for i in chosen], config.seed)
     ranking = search.ranking()
     if section.choice == "auto":
@@ -144,6 +145,8 @@ def _fit_and_save(
 
     stage = header["stage"]
     device = device_of(config.device, place)
+    if config.compile and method.backbone is not None:
+        compile_in_place(method.backbone, device)
     train = Split(results.data, "train")
     section = in_steps(config.train if stage == "train" else config.refine, len(train))
     header = header | {
@@ -241,6 +244,8 @@ def infer(config: Phase, row: str, results: Results, place: Place) -> None:
         method, header = _trained(row, results, config.trained_by)
         record |= {"checkpoint": sha256_file(results.checkpoint(row)), "header": header}
     device = device_of(config.device, place)
+    if config.compile and method.backbone is not None:
+        compile_in_place(method.backbone, device)
     with joined(place, device):
         colorize_test_set(
             method,

@@ -77,3 +77,10 @@ def test_golden_sum(sampler: str, golden: float) -> None:
     x = 5 * torch.linspace(-1, 2, 7, dtype=torch.float64)
     sigmas = torch.tensor([5.0, 2.0, 1.0, 0.4, 0.1, 0.0], dtype=torch.float64)
     assert SAMPLERS[sampler](dummy, x, sigmas).sum().item() == pytest.approx(golden, abs=1e-5)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_no_step_waits_for_a_value(sampler: str) -> None:
+    # Tensors without values: whatever asked for one, as a GPU would be asked, fails.
+    sigmas = linear(4).to("meta")
+    assert SAMPLERS[sampler](gaussian, torch.empty(2, 3, device="meta"), sigmas).shape == (2, 3)

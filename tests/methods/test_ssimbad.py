@@ -185,3 +185,22 @@ def test_reference_hands_the_reference_back(batch: Batch) -> None:
     noise = noise_of(batch.names)
     copied = methods()["reference"]().colorize(batch.sketch, batch.reference, noise, None)
     assert torch.equal(copied, batch.reference)
+
+
+@pytest.mark.parametrize("name", ["ssimbad", "edm", "animediffusion"])
+def test_sampling_never_waits_for_a_value(name: str) -> None:
+    kind, values = methods()[name], tiny_values()
+    section = {
+        k: v for k, v in values[name].items() if k not in ("refinement", "sampling", "few_steps")
+    }
+    assert kind.section is not None
+    assert kind.sampling is not None
+    sampling = kind.sampling.model_validate(
+        values[name]["sampling"] | {"steps": 3, "guidance": 2.0}
+    )
+    # Tensors without values: whatever asked for one, as a GPU would be asked, fails.
+    with torch.device("meta"):
+        method = kind(kind.section.model_validate(section), UNET, PHI)
+        images = [torch.empty(2, channels, 16, 16) for channels in (1, 3)]
+        noise = torch.empty(2, 3, 16, 16)
+    assert method.colorize(*images, lambda _: noise, sampling).shape == (2, 3, 16, 16)

@@ -5,7 +5,7 @@ import torch
 from ssimbad.data.store import Split
 from ssimbad.data.warp import WarpConfig
 from ssimbad.layout import Results
-from ssimbad.training.batches import EvaluationBatches, TrainingBatches
+from ssimbad.training.batches import Ahead, EvaluationBatches, TrainingBatches
 
 WARP = WarpConfig(redraw_folds=True, rotation=0.0)
 
@@ -39,3 +39,16 @@ def test_evaluation_covers_the_split_in_order_with_fixed_warps(prepared: Results
     assert torch.equal(torch.cat([batch.reference for batch in four]), six[0].reference)
     assert six[0].target.min() >= -1
     assert not torch.equal(six[0].reference, six[0].target)
+
+
+def test_batches_made_ahead_are_the_same(prepared: Results) -> None:
+    batches = TrainingBatches(Split(prepared.data, "train"), WARP, 1, 5, "train")
+    ahead = Ahead(batches, range(2, 6), torch.device("cpu"))
+    made = list(ahead)
+    assert len(made) == len(ahead) == 4
+    for step, batch in zip(range(2, 6), made, strict=True):
+        expected = batches[step]
+        assert batch.names == expected.names
+        for key in ("sketch", "reference", "target", "warp"):
+            assert torch.equal(getattr(batch, key), getattr(expected, key))
+    assert list(Ahead(batches, range(3, 3), torch.device("cpu"))) == []

@@ -15,6 +15,7 @@ rule phi:
         "../../environment.yml"
     threads: CORES
     resources:
+        gpu=GPUS,
         mem_mb=8000,
         runtime=120,
     params:

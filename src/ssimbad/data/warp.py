@@ -130,18 +130,26 @@ def draw_controls(
 
 
 @lru_cache(maxsize=4)
-def _fixed_basis(size: int) -> Tensor:
+def _fixed_basis(size: int, device: torch.device) -> Tensor:
     """(7, size²): the corners' kernels, 1, x and y at every pixel, which are the same for every warp."""
     points = unit_grid(size)
     corners = _kernel(_squared_distances(points, torch.tensor(_CORNERS, dtype=torch.float64)))
-    return torch.cat([corners, torch.ones(len(points), 1), points], 1).float().T.contiguous()
+    basis = torch.cat([corners, torch.ones(len(points), 1), points], 1)
+    return basis.float().T.contiguous().to(device)
 
 
-def backward_map(source: Tensor, target: Tensor, angles: Tensor, size: int) -> Tensor:
+def backward_map(
+    source: Tensor,
+    target: Tensor,
+    angles: Tensor,
+    size: int,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
+) -> Tensor:
     """Where each pixel of the warped image is read from, as :func:`draw_controls` gives the warp.
 
     The rotation, about the centre, is one of the displaced coordinates, so it goes into the spline's
-    coefficients; only the kernels of the two moving points are evaluated anew, in float32.
+    coefficients, which are solved for on the CPU; only the kernels of the two moving points are evaluated
+    anew, in float32, on ``device``.
 
     Returns:
         (B, size, size, 2), (x, y) in [0, 1] within the frame, float32.
@@ -154,15 +162,15 @@ def backward_map(source: Tensor, target: Tensor, angles: Tensor, size: int) -> T
     coefficients[:, -3] -= 0.5
     coefficients = coefficients @ rotation.transpose(1, 2)
     coefficients[:, -3] += 0.5
-    weights = coefficients.transpose(1, 2).float()
+    weights = coefficients.transpose(1, 2).float().to(device)
 
-    line = torch.linspace(0, 1, size)
-    offsets = (line - target[:, corners:, :, None].float()) ** 2
+    line = torch.linspace(0, 1, size, device=device)
+    offsets = (line - target[:, corners:, :, None].float().to(device)) ** 2
     squared = offsets[:, :, 0, None, :] + offsets[:, :, 1, :, None]
     kernels = squared.sqrt().add_(1e-6).log_().mul_(squared).flatten(2)
     fixed = torch.cat([weights[..., :corners], weights[..., -3:]], -1)
     # A product for each warp, not one for all: what a warp is must not depend on its neighbours.
-    mapped = torch.bmm(fixed, _fixed_basis(size).expand(len(fixed), -1, -1))
+    mapped = torch.bmm(fixed, _fixed_basis(size, device).expand(len(fixed), -1, -1))
     mapped.baddbmm_(weights[..., corners:-3], kernels)
     return mapped.unflatten(-1, (size, size)).permute(0, 2, 3, 1)
 

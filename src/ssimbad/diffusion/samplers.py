@@ -1,7 +1,8 @@
 """Deterministic samplers of the probability-flow ODE dx/dσ = (x − D(x; σ))/σ.
 
 Each takes a ``denoise(x, sigma)``, with sigma a scalar tensor, a start x of shape (B, …) with standard
-deviation sigmas[0], and decreasing sigmas that end in 0; it returns x at σ = 0.
+deviation sigmas[0], and decreasing sigmas that end in 0; it returns x at σ = 0. No step's course depends on a
+value, so that nothing waits for a GPU.
 """
 
 from __future__ import annotations
@@ -29,31 +30,28 @@ def heun(denoise: Denoiser, x: Tensor, sigmas: Tensor) -> Tensor:
     Few steps from a high σ_max diverge: the correction multiplies a slope's error by half the
     first, huge step.
     """
-    for sigma, following in pairwise(sigmas):
+    for sigma, following in pairwise(sigmas[:-1]):
         slope = (x - denoise(x, sigma)) / sigma
         predicted = x + (following - sigma) * slope
-        if following == 0:
-            return predicted
         corrected = (predicted - denoise(predicted, following)) / following
         x = x + (following - sigma) * (slope + corrected) / 2
-    return x
+    sigma, following = sigmas[-2:]
+    return x + (following - sigma) * ((x - denoise(x, sigma)) / sigma)
 
 
 def dpmpp_2m(denoise: Denoiser, x: Tensor, sigmas: Tensor) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022): exponential, multistep; one network call a step."""
     previous: Tensor | None = None
     last_h = torch.zeros(())
-    for sigma, following in pairwise(sigmas):
+    for sigma, following in pairwise(sigmas[:-1]):
         denoised = denoise(x, sigma)
-        if following == 0:
-            return denoised
         h = torch.log(sigma / following)
         extrapolated = denoised
         if previous is not None:
             extrapolated = denoised + (denoised - previous) * h / (2 * last_h)
         x = (following / sigma) * x - torch.expm1(-h) * extrapolated
         previous, last_h = denoised, h
-    return x
+    return denoise(x, sigmas[-2])
 
 
 SAMPLERS = {"euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m}

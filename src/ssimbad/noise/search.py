@@ -28,7 +28,7 @@ C_RANGE = (0.01, 2.0)
 _COARSE = 12
 _CURVE_POINTS = 25
 
-_AT_ONCE = 10  # noise levels: more spill from the processor's caches
+_AT_ONCE = 10  # noise levels on a CPU: more spill from its caches
 
 
 class PhiConfig(Section):
@@ -61,23 +61,24 @@ def ssim_curves(images: Tensor, noisy_means: Tensor, sigmas: Tensor, noise: Tens
     """SSIM of images and their noisy versions clamp(m_k x + σ_k n, −1, 1).
 
     Args:
-        images: (N, 3, S, S) in [-1, 1].
+        images: (N, 3, S, S) in [-1, 1], on any device.
         noisy_means: factors m (K,) on the image; 1 for variance-exploding noise.
         sigmas: noise levels (K,).
-        noise: (N, K, 3, S, S) standard normal.
+        noise: (N, K, 3, S, S) standard normal, on the images' device.
 
     Returns:
-        (N, K).
+        (N, K), on the CPU.
     """
     curves = []
+    at_once = _AT_ONCE if images.device.type == "cpu" else len(sigmas)
     for image, own in zip(images, noise, strict=True):
         truth = (image[None] + 1) / 2
         means, levels = (v.to(image)[:, None, None, None] for v in (noisy_means, sigmas))
-        chunks = (v.split(_AT_ONCE) for v in (means, levels, own))
+        chunks = (v.split(at_once) for v in (means, levels, own))
         for mean, level, draw in zip(*chunks, strict=True):
             noisy = torch.addcmul(mean * image, level, draw).clamp_(-1, 1)
             curves.append(ssim((noisy + 1) / 2, truth))
-    return torch.cat(curves).reshape(len(images), -1)
+    return torch.cat(curves).reshape(len(images), -1).cpu()
 
 
 def mean_r2(axis: np.ndarray, curves: np.ndarray) -> float:
@@ -122,7 +123,7 @@ class Search:
 
     Args:
         config: the section.
-        images: (N, 3, S, S) in [-1, 1].
+        images: (N, 3, S, S) in [-1, 1], on the device that is to compute.
         names: N image names, by which the noise is drawn.
         seed: the run's seed.
     """
@@ -130,9 +131,8 @@ class Search:
     def __init__(self, config: PhiConfig, images: Tensor, names: list[str], seed: int) -> None:
         self.config, self.images = config, images
         shape = (config.points, *images.shape[1:])
-        self.noise = torch.stack(
-            [torch.randn(shape, generator=torch_generator(seed, "phi", name)) for name in names]
-        )
+        draws = [torch.randn(shape, generator=torch_generator(seed, "phi", name)) for name in names]
+        self.noise = torch.stack(draws).to(images.device)
 
     def r2(self, phi: Phi) -> float:
         """Mean R² of SSIM against ``phi``."""
@@ -183,8 +183,8 @@ class Search:
         for spacing, axis_name, axis, means, sigmas in rows:
             noise = self.noise[:, :count]
             values = ssim_curves(self.images, means, sigmas, noise).double().numpy()
-            levels = means[:, None, None, None], sigmas[:, None, None, None]
-            noisy = (levels[0] * self.images[0] + levels[1] * noise[0]).clamp(-1, 1)
+            mean, level = (v.to(noise.device)[:, None, None, None] for v in (means, sigmas))
+            noisy = (mean * self.images[0] + level * noise[0]).clamp(-1, 1).cpu()
             curves.append(
                 Curve(
                     spacing,

@@ -1,10 +1,18 @@
-"""Training batches, each a function of the step's number alone; several processes have a part each."""
+"""Training batches, each a function of the step's number alone; several processes have a part each.
+
+What a batch is made of is read and drawn on the CPU; it is made, images warped and scaled, on the device.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssimbad.data.store import Split, to_unit
@@ -17,31 +25,64 @@ EVALUATION = -1
 """The epoch whose warps are used for validation and test: fixed."""
 
 
-def load_batch(
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a batch is made of, on the CPU.
+
+    Attributes:
+        names: B image names.
+        images: (B, 3, S, S) uint8.
+        sketches: (B, 1, S, S) uint8.
+        controls: the warps, as :func:`~ssimbad.data.warp.draw_controls` gives them.
+        whole, start: as of :class:`~ssimbad.methods.base.Batch`.
+    """
+
+    names: list[str]
+    images: Tensor
+    sketches: Tensor
+    controls: tuple[Tensor, Tensor, Tensor]
+    whole: int
+    start: int
+
+    def pinned(self) -> Drawn:
+        """The same with pixels that a GPU can fetch while the CPU goes on."""
+        pixels = self.images.pin_memory(), self.sketches.pin_memory()
+        return Drawn(self.names, *pixels, self.controls, self.whole, self.start)
+
+    def on(self, device: torch.device) -> Batch:
+        """The batch, made on ``device``."""
+        pixels, sketches = (t.to(device, non_blocking=True) for t in (self.images, self.sketches))
+        mapped = backward_map(*self.controls, pixels.shape[-1], device)
+        return Batch(
+            self.names,
+            sketch=to_unit(sketches),
+            reference=remap(pixels.float() / 255, mapped) * 2 - 1,
+            target=to_unit(pixels),
+            warp=mapped.float(),
+            whole=self.whole,
+            start=self.start,
+        )
+
+
+def draw(
     split: Split,
     warp_config: WarpConfig,
     seed: int,
     items: list[tuple[int, int]],
     place: Place = ALONE,
-) -> Batch:
+) -> Drawn:
     """The same-reference batch of the given (image index, epoch) items, or one process's part of it."""
     part = place.share(len(items))
     whole, items = len(items), [items[k] for k in part]
     indices = [i for i, _ in items]
     names = [split.names[i] for i in indices]
-    pixels = split.image_pixels(indices)
     addresses = [(name, epoch) for name, (_, epoch) in zip(names, items, strict=True)]
     controls = draw_controls(warp_config, seed, addresses)
-    mapped = backward_map(*controls, split.size)
-    return Batch(
-        names,
-        sketch=to_unit(split.sketch_pixels(indices)),
-        reference=remap(pixels.float() / 255, mapped) * 2 - 1,
-        target=to_unit(pixels),
-        warp=mapped.float(),
-        whole=whole,
-        start=part.start,
-    )
+    pixels = split.image_pixels(indices), split.sketch_pixels(indices)
+    return Drawn(names, *pixels, controls, whole, part.start)
 
 
 class TrainingBatches(Dataset):
@@ -63,11 +104,47 @@ class TrainingBatches(Dataset):
     def _draw_order(self, epoch: int) -> np.ndarray:
         return numpy_generator(self.seed, self.stage, "order", epoch).permutation(len(self.split))
 
-    def __getitem__(self, step: int) -> Batch:
+    def drawn(self, step: int) -> Drawn:
+        """What batch ``step``, or this process's part of it, is made of."""
         positions = range(step * self.batch, (step + 1) * self.batch)
         epochs = [divmod(position, len(self.split)) for position in positions]
         items = [(int(self._order(epoch)[k]), epoch) for epoch, k in epochs]
-        return load_batch(self.split, self.warp_config, self.seed, items, self.place)
+        return draw(self.split, self.warp_config, self.seed, items, self.place)
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.drawn(step).on(_CPU)
+
+
+class Ahead:
+    """Training batches on a GPU, each read, drawn and pinned while the one before is trained on.
+
+    A thread, which a signal to the process group cannot kill, does so; copy and warps follow in the GPU's
+    own order, and the CPU does not wait for them.
+
+    Args:
+        batches: the batches.
+        steps: whose.
+        device: where they are made.
+    """
+
+    def __init__(self, batches: TrainingBatches, steps: range, device: torch.device) -> None:
+        self.batches, self.steps, self.device = batches, steps, device
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def _next(self, step: int) -> Drawn:
+        drawn = self.batches.drawn(step)
+        return drawn.pinned() if self.device.type == "cuda" else drawn
+
+    def __iter__(self) -> Iterator[Batch]:
+        with ThreadPoolExecutor(1) as thread:
+            coming = [thread.submit(self._next, step) for step in self.steps[:1]]
+            for step in self.steps:
+                drawn = coming.pop().result()
+                if step + 1 in self.steps:
+                    coming.append(thread.submit(self._next, step + 1))
+                yield drawn.on(self.device)
 
 
 class EvaluationBatches(Dataset):
@@ -90,4 +167,4 @@ class EvaluationBatches(Dataset):
         if not self.place.share(len(indices)):
             return None
         items = [(i, EVALUATION) for i in indices]
-        return load_batch(self.split, self.warp_config, self.seed, items, self.place)
+        return draw(self.split, self.warp_config, self.seed, items, self.place).on(_CPU)

@@ -22,7 +22,7 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -49,7 +49,7 @@ from ssimbad.methods.base import Batch, RefinedMethod, TrainedMethod
 from ssimbad.processes import ALONE, Place, first_ahead, from_first
 from ssimbad.rng import torch_generator
 from ssimbad.section import Section
-from ssimbad.training.batches import EvaluationBatches, TrainingBatches
+from ssimbad.training.batches import Ahead, EvaluationBatches, TrainingBatches
 from ssimbad.training.losses import refinement_losses
 from ssimbad.training.optimizer import build, clip_gradients
 from ssimbad.training.settings import RefineConfig, Schedule, learning_rate
@@ -103,9 +103,11 @@ class _Stage(pl.LightningModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
         return batch and batch.to(device)
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Iterable[Batch]:
         start, interval = self.trainer.global_step, self.config.checkpoint_every
         stop = min((start // interval + 1) * interval, self.config.steps)
+        if self.device.type == "cuda":
+            return Ahead(self.batches, range(start, stop), self.device)
         return DataLoader(self.batches, batch_size=None, sampler=range(start, stop))
 
     def val_dataloader(self) -> DataLoader:

@@ -1,0 +1,47 @@
+"""The GPU's benchmark, in a size that a CPU runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks import gpu
+from benchmarks.gpu_cases import Scale
+
+from ssimbad.networks.unet import UNetConfig
+
+TINY = Scale(
+    unet=UNetConfig(width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4),
+    size=32,
+    batch=2,
+    unrolled=2,
+    sampled=2,
+    phi_size=16,
+    phi_points=3,
+    evaluated=2,
+    rounds=1,
+)
+NAMES = ["phi_search", "train_step", "refine_step", "inference", "batches", "lpips"]
+
+
+def test_every_phase_is_measured_next_to_the_plain_protocol(tmp_path: Path) -> None:
+    output = tmp_path / "gpu.json"
+    table = gpu.run(torch.device("cpu"), TINY, NAMES, output, matrix=64)
+    assert list(table["phase"]) == NAMES
+    record = json.loads(output.read_text())
+    for entry in record["entries"]:
+        assert entry["ours_images_per_s"] == pytest.approx(entry["images"] / entry["ours"])
+        assert entry["equal_within"] < 0.05, entry["name"]
+    counted = {e["name"] for e in record["entries"] if "fraction_of_peak" in e}
+    assert counted == {"train_step", "refine_step", "inference", "lpips"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_ends_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmarks.gpu"])
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "benchmarks.gpu: torch finds no CUDA GPU here\n"

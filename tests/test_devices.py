@@ -1,0 +1,59 @@
+"""The network translated by torch.compile: the same files and numbers, or one line that says why not."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ssimbad import phases
+from ssimbad.devices import compile_in_place
+from ssimbad.errors import UserError
+from ssimbad.layout import Results
+from tests.conftest import phase_of, tiny_values
+
+
+def test_a_compiled_networks_checkpoint_is_the_plain_ones(
+    prepared: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {}
+    for compiled in (False, True):
+        results = Results(tmp_path / str(compiled))
+        for part in ("data", "phi"):
+            shutil.copytree(prepared.root / part, results.root / part)
+        values = tiny_values() | {"compile": compiled}
+        values["unet"]["multipliers"] = [1]
+        values["train"] |= {"steps": 2, "warmup": 0, "checkpoint_every": 2, "ema": 0.5}
+        seen = []
+        if compiled:
+
+            def backend(graph: torch.fx.GraphModule, _: list, seen: list = seen) -> object:
+                seen.append(graph)
+                return graph
+
+            # Without a C++ compiler's minutes: the network is traced, its operations are torch's own.
+            monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+        phases.train(phase_of(values, "train", "ssimbad"), "ssimbad", results)
+        assert bool(seen) == compiled
+        weights[compiled] = load_file(results.checkpoint("ssimbad"))
+    assert weights[True].keys() == weights[False].keys()
+    for name, expected in weights[False].items():
+        torch.testing.assert_close(weights[True][name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_machine_without_a_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(function: object) -> object:
+        def called(*_: object) -> None:
+            raise RuntimeError("No working C++ compiler found\nand a long traceback")
+
+        return called
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(UserError) as caught:
+        compile_in_place(nn.Identity(), torch.device("cpu"))
+    assert str(caught.value) == (
+        "compile: true: torch.compile does not work for cpu here (No working C++ compiler found)"
+    )
