@@ -18,7 +18,7 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -39,18 +39,15 @@ from ssimbad.data.warp import WarpConfig
 from ssimbad.errors import UserError
 from ssimbad.files import whole_file
 from ssimbad.interruption import Stopped
-from ssimbad.methods.base import Batch, RefinedMethod, TrainedMethod
+from ssimbad.methods.base import Batch, TrainedMethod
 from ssimbad.rng import torch_generator
 from ssimbad.section import Section
 from ssimbad.training.batches import EvaluationBatches, TrainingBatches
-from ssimbad.training.losses import refinement_losses
+from ssimbad.training.objective import Objective, objectives
 from ssimbad.training.optimizer import build
 from ssimbad.training.settings import RefineConfig, Schedule, learning_rate
 
 _PATIENCE = 60  # seconds to wait for another trainer to leave
-
-Objective = Callable[[Batch, torch.Generator], dict[str, Tensor]]
-
 
 class _Stage(pl.LightningModule):
     """One stage of one method, as Lightning wants it."""
@@ -342,22 +339,9 @@ def fit(
             a SIGTERM came (:class:`~ssimbad.interruption.Stopped`).
     """
     stage = "refine" if isinstance(config, RefineConfig) else "train"
-    objective: Objective = method.training_losses
-    validation_objective: Objective = method.validation_losses
-    if isinstance(config, RefineConfig):
-        assert isinstance(method, RefinedMethod)
-        assert refinement is not None
-        rollout, part = method.rollout, refinement
-        distances, networks = refinement_losses(config.strategy, weights, device)
-
-        def objective(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-            images = rollout(batch, generator, part)
-            return {name: distance(images, batch.target) for name, distance in distances.items()}
-
-        validation_objective = objective
-    else:
-        networks = method.load_loss_networks(weights, device)
-
+    objective, validation_objective, networks = objectives(
+        method, config, refinement, weights, device
+    )
     text = json.dumps(identity, sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
     with _locked(folder):
