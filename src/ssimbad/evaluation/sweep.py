@@ -25,9 +25,7 @@ def variants(sampling: Section, steps: list[int]) -> list[tuple[str, int, Sectio
         (
             sampler,
             count,
-            sampling.model_copy(
-                update={"steps": count} | ({"sampler": sampler} if field else {})
-            ),
+            sampling.model_copy(update={"steps": count} | ({"sampler": sampler} if field else {})),
         )
         for sampler in samplers
         for count in steps

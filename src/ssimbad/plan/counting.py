@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -58,6 +57,11 @@ class Cost:
     def times(self, factor: float) -> Cost:
         """Done again and again."""
         return Cost(Counter({k: round(v * factor) for k, v in self.flops.items()}), self.peak)
+
+    def minus(self, other: Cost) -> Cost:
+        """What this costs more than ``other``."""
+        flops = {kind: count - other.flops[kind] for kind, count in self.flops.items()}
+        return Cost(Counter(flops), self.peak - other.peak)
 
     def then(self, other: Cost) -> Cost:
         """Both, one after the other."""
@@ -109,10 +113,6 @@ class Meter(TorchDispatchMode):
     def _freed(self, size: int) -> None:
         self.live -= size
 
-    def cost(self) -> Cost:
-        """What was counted so far."""
-        return Cost(Counter(self.flops), self.peak)
-
 
 def _arithmetic(packet: Any, factor: Tensor) -> Arithmetic:
     if factor.element_size() <= 2:
@@ -120,62 +120,33 @@ def _arithmetic(packet: Any, factor: Tensor) -> Arithmetic:
     return "convolution" if packet in _CONVOLUTIONS else "matmul"
 
 
+def counted_by_steps(steps: int, cost_of: Callable[[int], Cost]) -> Cost:
+    """The cost of a sampler with many steps, from those with few: hundreds of steps are alike.
+
+    Where two, three and four steps do not differ evenly, in operations or in memory, all are counted.
+
+    Args:
+        steps: how many.
+        cost_of: counts any number of steps.
+    """
+    if steps <= 4:
+        return cost_of(steps)
+    two, three, four = (cost_of(few) for few in (2, 3, 4))
+    step = four.minus(three)
+    if step != three.minus(two):
+        return cost_of(steps)
+    more = steps - 4
+    added = Counter({kind: count * more for kind, count in step.flops.items()})
+    return Cost(four.flops + added, four.peak + more * step.peak)
+
+
 def make_fake() -> FakeTensorMode:
     """A mode within which new tensors are fake; outside it they meet real ones freely."""
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
-def measured(
-    known: Any, work: Callable[[], Any], samples_by: nn.Module | None = None
-) -> Cost:
-    """The cost of ``work``, beside whose tensors ``known`` ones are alive.
-
-    Args:
-        known: tensors.
-        work: what is run.
-        samples_by: a network that work without gradients calls often, see :func:`called_once`.
-    """
-    with Meter(known) as meter, called_once(samples_by, meter):
+def measured(known: Any, work: Callable[[], Any]) -> Cost:
+    """The cost of ``work``, beside whose tensors ``known`` ones are alive."""
+    with Meter(known) as meter:
         work()
-    return meter.cost()
-
-
-@contextmanager
-def called_once(network: nn.Module | None, meter: Meter) -> Iterator[None]:
-    """Within, a network's further calls with tensors of known shapes cost what the first one did, unrun.
-
-    Sampling calls its network hundreds of times alike. For work without gradients only.
-    """
-    if network is None:
-        yield
-        return
-    forward = network.forward
-    known: dict[Any, tuple[Cost, Any]] = {}
-
-    def remembered(*args: Any) -> Any:
-        key = tuple((a.shape, a.dtype) if isinstance(a, Tensor) else a for a in args)
-        if key not in known:
-            before, peak = Counter(meter.flops), meter.peak
-            base = meter.peak = meter.live
-            out = forward(*args)
-            shapes = tree_map(lambda t: (t.shape, t.dtype), out)
-            known[key] = Cost(meter.flops - before, meter.peak - base), shapes
-            meter.peak = max(peak, meter.peak)
-            return out
-        cost, shapes = known[key]
-        meter.flops += cost.flops
-        meter.peak = max(meter.peak, meter.live + cost.peak)
-        return _empty(args[0], shapes)
-
-    network.forward = remembered  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        network.forward = forward  # type: ignore[method-assign]
-
-
-def _empty(like: Tensor, shapes: Any) -> Any:
-    """Tensors of the given (shape, dtype), or a tuple of such."""
-    if isinstance(shapes[0], torch.Size):
-        return like.new_empty(shapes[0], dtype=shapes[1])
-    return tuple(_empty(like, part) for part in shapes)
+    return Cost(meter.flops, meter.peak)

@@ -22,7 +22,7 @@ from ssimbad.methods.base import Method, TrainedMethod
 from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
 from ssimbad.noise.search import PhiConfig
 from ssimbad.noise.transforms import Phi, parse
-from ssimbad.plan.counting import Cost, make_fake, measured
+from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured
 from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
 from ssimbad.pretrained.weights import BLANK
@@ -104,32 +104,50 @@ def make_method(config: Any, run: str) -> Method:
     return kind(training.method, config.unet, _any_phi(config.phi))
 
 
-def make_stepper(config: Any, stage: str, run: str, size: int, changes: dict[str, Any]) -> Stepper:
+def make_stepper(config: Any, stage: str, run: str, batch: int, steps: int = 0) -> Stepper:
     """A run's stage, ready to take steps like those of its training.
 
     Args:
         config: the config.
         stage: ``train`` or ``refine``.
         run: the run.
-        size: side of the images, pixels.
-        changes: to how the stage is optimised.
+        batch: images a step.
+        steps: of the sampler that refinement unrolls; 0: as configured.
     """
     phase = _phase(config, stage, run)
     method = make_method(config, run)
     assert isinstance(method, TrainedMethod)
-    schedule = getattr(phase, stage).model_copy(update=changes)
-    stepper = Stepper(method, schedule, phase.method if stage == "refine" else None, size)
+    schedule = getattr(phase, stage).model_copy(update={"batch": batch})
+    part = phase.method if stage == "refine" else None
+    if part is not None and steps:
+        part = part.model_copy(update={"steps": steps})
+    stepper = Stepper(method, schedule, part, config.data.size)
     stepper.prepare()
     return stepper
 
 
+def _by_steps(part: Section | None, cost_of: Callable[[int], Cost]) -> Cost:
+    """The cost of what a part of a method's section, which may have a key ``steps``, is about."""
+    steps = getattr(part, "steps", 0)
+    return counted_by_steps(steps, cost_of) if steps else cost_of(0)
+
+
 def _training(stage: str, config: Any, run: str, counts: dict[str, int], gpus: int) -> Line:
-    schedule = getattr(_phase(config, stage, run), stage)
+    phase = _phase(config, stage, run)
+    schedule = getattr(phase, stage)
     batch = -(-schedule.batch // gpus)
+
+    def pass_of(what: Callable[[Stepper], None]) -> Cost:
+        def cost_of(steps: int) -> Cost:
+            with make_fake():
+                stepper = make_stepper(config, stage, run, batch, steps)
+            return measured(stepper.tensors(), partial(what, stepper))
+
+        return _by_steps(phase.method if stage == "refine" else None, cost_of)
+
+    step, validation = pass_of(Stepper.step), pass_of(Stepper.validate)
     with make_fake():
-        stepper = make_stepper(config, stage, run, config.data.size, {"batch": batch})
-    known = stepper.tensors()
-    step, validation = measured(known, stepper.step), measured(known, stepper.validate)
+        stepper = make_stepper(config, stage, run, batch)
     intervals = -(-schedule.steps // schedule.checkpoint_every)
     return Line(
         stage,
@@ -137,7 +155,7 @@ def _training(stage: str, config: Any, run: str, counts: dict[str, int], gpus: i
         sum(p.numel() for p in stepper.method.parameters()),
         ((step, schedule.steps), (validation, intervals * counts["validation"] / batch / gpus)),
         len(config.seeds),
-        sum(t.untyped_storage().nbytes() for t in known),
+        sum(t.untyped_storage().nbytes() for t in stepper.tensors()),
     )
 
 
@@ -158,12 +176,16 @@ class _Colorizing:
     @torch.no_grad()
     def colorize(self, sampling: Section | None) -> Cost:
         """The cost of the batch."""
-        batch = self.batch
-        return measured(
-            list(self.method.state_dict().values()),
-            lambda: self.method.colorize(batch.sketch, batch.reference, self.noise, sampling),
-            self.method.backbone,
-        )
+        batch, method = self.batch, self.method
+
+        def cost_of(steps: int) -> Cost:
+            part = sampling.model_copy(update={"steps": steps}) if sampling and steps else sampling
+            return measured(
+                list(method.state_dict().values()),
+                lambda: method.colorize(batch.sketch, batch.reference, self.noise, part),
+            )
+
+        return _by_steps(sampling, cost_of)
 
     def guide(self, sampling: SamplingConfig, distance: Distance) -> Cost:
         """The cost of the batch under oracle guidance in one setting."""
@@ -184,9 +206,7 @@ def _inference(config: Any, row: str, counts: dict[str, int], gpus: int) -> Line
     cost = colorizing.colorize(_phase(config, "infer", row).method)
     passes = len(SETTINGS) * counts["test"] / batch / gpus
     seeds = 1 if stage_of(row) == "none" else len(config.seeds)
-    return Line(
-        "infer", row, count_parameters(colorizing.method), ((cost, passes),), seeds
-    )
+    return Line("infer", row, count_parameters(colorizing.method), ((cost, passes),), seeds)
 
 
 @torch.no_grad()

@@ -337,9 +337,7 @@ def _blank(name: str) -> Weights:
     from torchvision import models
 
     if name == "inception":
-        state = models.inception_v3(
-            weights=None, aux_logits=False, init_weights=False
-        ).state_dict()
+        state = models.inception_v3(weights=None, aux_logits=False, init_weights=False).state_dict()
         return {key: state[key] for key in _inception_keys()}
     kind = models.alexnet if name == "alex" else getattr(models, name)
     state = kind(weights=None).state_dict()

@@ -49,6 +49,7 @@ from ssimbad.training.settings import RefineConfig, Schedule, learning_rate
 
 _PATIENCE = 60  # seconds to wait for another trainer to leave
 
+
 class _Stage(pl.LightningModule):
     """One stage of one method, as Lightning wants it."""
 
