@@ -100,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> None:
         return
 
     if arguments.command == "plan":
-        from ssimbad.plan import plan
+        from ssimbad.plan.run import plan
 
         loaded, given = config.load(arguments.config), arguments
         print(plan(loaded, given.images, given.gpu, given.gpus, given.utilisation))

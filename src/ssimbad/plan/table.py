@@ -15,7 +15,7 @@ LEFT_OUT = (
     "elementwise operations, normalisation, resizing: no floating-point operations are counted for them",
     "the phases data, phi and report, warping, and the metrics without a network: they run on the CPU",
     "loading data, starting up, waiting, writing checkpoints and images",
-    "memory of the driver, of libraries' workspaces and of fragments, for which a tenth of a GPU is kept free",
+    "memory of the driver, of libraries' workspaces and of fragments: a tenth of a GPU is kept free",
     "mixed precision's formats as the CPU has them: a GPU keeps some more tensors in 32 bits",
     "the time GPUs take to exchange gradients",
 )
@@ -79,10 +79,9 @@ def _alignment(columns: int) -> list[str]:
 
 def _notes(disk: list[Bytes], gpus: list[GPU], utilisation: float, many: str) -> list[str]:
     lines = [
-        "A pass: an optimizer step; a batch of images. Its operations and its peak memory (weights, gradients,",
-        "optimizer, moving average, activations) are counted in the code that will run"
-        f"{', for one' + many if many else ''}; PFLOP in all includes",
-        "validation, and the metrics' networks.",
+        f"A pass: an optimizer step, or a batch of images{', on one' + many if many else ''}. Its operations and",
+        "its peak memory (weights, gradients, optimizer, moving average, activations) are counted in the",
+        "code that will run. PFLOP in all includes validation and the metrics' networks.",
         f"Hours: FLOP / (peak × {utilisation:.0%} utilisation, an assumption)"
         f"{', on each' + many if many else ''}.",
         f"† does not fit: more than {USABLE:.0%} of the memory.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from ssimbad.errors import UserError
 from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
 from ssimbad.evaluation.sweep import variants
 from ssimbad.inference import SETTINGS, count_parameters
-from ssimbad.methods import method_of, methods, pretrained_run, row_of, stage_of
+from ssimbad.methods import method_of, methods, pretrained_run, stage_of
 from ssimbad.methods.base import Method, TrainedMethod
 from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
 from ssimbad.noise.search import PhiConfig
@@ -132,83 +132,52 @@ def _by_steps(part: Section | None, cost_of: Callable[[int], Cost]) -> Cost:
     return counted_by_steps(steps, cost_of) if steps else cost_of(0)
 
 
-def _training(stage: str, config: Any, run: str, counts: dict[str, int], gpus: int) -> Line:
-    phase = _phase(config, stage, run)
-    schedule = getattr(phase, stage)
-    batch = -(-schedule.batch // gpus)
-
-    def pass_of(what: Callable[[Stepper], None]) -> Cost:
-        def cost_of(steps: int) -> Cost:
-            with make_fake():
-                stepper = make_stepper(config, stage, run, batch, steps)
-            return measured(stepper.tensors(), partial(what, stepper))
-
-        return _by_steps(phase.method if stage == "refine" else None, cost_of)
-
-    step, validation = pass_of(Stepper.step), pass_of(Stepper.validate)
-    with make_fake():
-        stepper = make_stepper(config, stage, run, batch)
-    intervals = -(-schedule.steps // schedule.checkpoint_every)
-    return Line(
-        stage,
-        row_of(run),
-        sum(p.numel() for p in stepper.method.parameters()),
-        ((step, schedule.steps), (validation, intervals * counts["validation"] / batch / gpus)),
-        len(config.seeds),
-        sum(t.untyped_storage().nbytes() for t in stepper.tensors()),
-    )
-
-
 class _Colorizing:
-    """A row's network with a batch of fake images, and what sampling it costs."""
+    """A method with a batch of fake images, and what sampling it costs."""
 
     def __init__(self, config: Any, row: str, images: int) -> None:
-        self.config, self.row = config, row
         with make_fake():
             self.method = make_method(config, row).eval().requires_grad_(False)
             self.batch = blank_batch(images, config.data.size)
-        self.images = images
+        self.known: dict[str, Cost] = {}
 
-    def noise(self, draw: int) -> Tensor:
-        """A draw of noise."""
+    def _noise(self, draw: int) -> Tensor:
         return torch.empty_like(self.batch.target)
+
+    def _counted(self, sampling: Section | None, work: Callable[[Any], Any], what: str) -> Cost:
+        def cost_of(steps: int) -> Cost:
+            part = sampling.model_copy(update={"steps": steps}) if sampling and steps else sampling
+            key = what + (part.model_dump_json() if part else "")
+            if key not in self.known:
+                self.known[key] = measured(self.method.state_dict(), partial(work, part))
+            return self.known[key]
+
+        return _by_steps(sampling, cost_of)
 
     @torch.no_grad()
     def colorize(self, sampling: Section | None) -> Cost:
         """The cost of the batch."""
-        batch, method = self.batch, self.method
+        batch = self.batch
 
-        def cost_of(steps: int) -> Cost:
-            part = sampling.model_copy(update={"steps": steps}) if sampling and steps else sampling
-            return measured(
-                list(method.state_dict().values()),
-                lambda: method.colorize(batch.sketch, batch.reference, self.noise, part),
-            )
+        def work(part: Section | None) -> None:
+            self.method.colorize(batch.sketch, batch.reference, self._noise, part)
 
-        return _by_steps(sampling, cost_of)
+        return self._counted(sampling, work, "colorize")
 
     def guide(self, sampling: SamplingConfig, distance: Distance) -> Cost:
         """The cost of the batch under oracle guidance in one setting."""
         method, batch = self.method, self.batch
         assert isinstance(method, DenoisingMethod)
-        sigmas = method.spacing.sampling_sigmas(sampling.steps, sampling.last_call).float()
-        return measured(
-            list(method.state_dict().values()),
-            lambda: guided_euler(
-                method, batch.condition(), self.noise(0), sigmas, batch.target, distance, 1.0
-            ),
-        )
+
+        def work(part: SamplingConfig) -> None:
+            sigmas = method.spacing.sampling_sigmas(part.steps, part.last_call).float()
+            start, condition = self._noise(0), batch.condition()
+            guided_euler(method, condition, start, sigmas, batch.target, distance, 1.0)
+
+        return self._counted(sampling, work, "guide")
 
 
-def _inference(config: Any, row: str, counts: dict[str, int], gpus: int) -> Line:
-    batch = min(config.infer.batch, counts["test"])
-    colorizing = _Colorizing(config, row, batch)
-    cost = colorizing.colorize(_phase(config, "infer", row).method)
-    passes = len(SETTINGS) * counts["test"] / batch / gpus
-    seeds = 1 if stage_of(row) == "none" else len(config.seeds)
-    return Line("infer", row, count_parameters(colorizing.method), ((cost, passes),), seeds)
-
-
+@cache
 @torch.no_grad()
 def _lpips(images: int, size: int) -> Cost:
     with make_fake():
@@ -216,80 +185,123 @@ def _lpips(images: int, size: int) -> Cost:
     return measured((), lambda: network(blank.target, blank.target))
 
 
+@cache
 @torch.no_grad()
 def _inception(images: int, size: int) -> Cost:
-    network = Inception(BLANK)
+    network = Inception(BLANK)  # real: its change of memory format is more than fake tensors can
     with make_fake():
         blank = blank_batch(images, size)
     return measured((), lambda: network(blank.target))
 
 
-def _evaluation(config: Any, row: str, counts: dict[str, int], gpus: int) -> Line:
-    batch, size = min(config.evaluate.batch, counts["test"]), config.data.size
-    times = len(SETTINGS) * counts["test"] / batch / gpus
-    networks = [_lpips(batch, size)]
-    seeds = 1
-    if stage_of(row) != "none":
-        networks.append(_inception(batch, size))
-        seeds = len(config.seeds)
-    return Line("evaluate", row, 0, tuple((cost, times) for cost in networks), seeds)
-
-
-def _sweep(config: Any, row: str, counts: dict[str, int], gpus: int) -> Line:
-    images = min(config.sweep.images, counts["test"])
-    colorizing = _Colorizing(config, row, images)
-    sampling = _phase(config, "sweep", row).method
-    assert sampling is not None
-    tried = [s for _, _, s in variants(sampling, config.sweep.steps)]
-    passes = [(colorizing.colorize(s), 1 / gpus) for s in tried]
-    passes.append((_lpips(images, config.data.size), len(tried) / gpus))
-    return Line("sweep", row, count_parameters(colorizing.method), tuple(passes))
-
-
-def _oracle(config: Any, row: str, counts: dict[str, int], gpus: int) -> Line:
-    images = min(config.oracle.images, counts["test"])
-    guiding = _Colorizing(config, row, images)
-    distance: Distance = ssim_distance
-    if config.oracle.guide == "lpips":
-        with make_fake():
-            network = lpips_network("alex", BLANK)
-        distance = lambda x, y: network(x, y).flatten()  # noqa: E731
-    sampling = _phase(config, "oracle", row).method
-    assert isinstance(sampling, SamplingConfig)
-    cost = guiding.guide(sampling, distance)
-    measuring = _lpips(images, config.data.size)
-    times = len(SETTINGS) / gpus
-    return Line(
-        "oracle",
-        row,
-        count_parameters(guiding.method),
-        ((cost, times), (measuring, times)),
-    )
-
-
-def workload(config: Any, counts: dict[str, int], gpus: int) -> Iterator[Line]:
-    """Every phase of every row that runs on a GPU, in the order they run.
+class Workload:
+    """Every phase of every row that runs networks.
 
     Args:
         config: the config.
         counts: images of each split.
-        gpus: how many share the work: a training batch is split among them, the other phases'
-            rows are spread over them.
-
-    Raises:
-        UserError: an extra package that a loss needs is missing.
+        gpus: how many share the work: a training batch is split among them, the other phases' rows
+            are spread over them.
     """
-    trained = [row for row in config.rows if stage_of(row) != "none"]
-    pretrained = list(dict.fromkeys(pretrained_run(row) for row in trained))
-    refined = [row for row in trained if stage_of(row) == "refine"]
-    phases: list[tuple[Callable[..., Line], list[str]]] = [
-        (partial(_training, "train"), pretrained),
-        (partial(_training, "refine"), refined),
-        (_inference, config.rows),
-        (_evaluation, config.rows),
-        (_sweep, [row for row in config.sweep.rows if row in config.rows]),
-        (_oracle, [row for row in config.oracle.rows if row in config.rows]),
-    ]
-    jobs = [(line, row) for line, rows in phases for row in rows]
-    for line, row in tqdm(jobs, "counting", unit=" phases", leave=False):
-        yield line(config, row, counts, gpus)
+
+    def __init__(self, config: Any, counts: dict[str, int], gpus: int) -> None:
+        self.config, self.counts, self.gpus = config, counts, gpus
+        self._colorizing = cache(self._make_colorizing)
+
+    def lines(self) -> Iterator[Line]:
+        """A line for each, in the order they run.
+
+        Raises:
+            UserError: an extra package that a loss needs is missing.
+        """
+        rows = self.config.rows
+        trained = [row for row in rows if stage_of(row) != "none"]
+        phases: list[tuple[Callable[[str], Line], list[str]]] = [
+            (partial(self._training, "train"), list(dict.fromkeys(map(pretrained_run, trained)))),
+            (partial(self._training, "refine"), [r for r in trained if stage_of(r) == "refine"]),
+            (self._inference, rows),
+            (self._evaluation, rows),
+            (self._sweep, [row for row in self.config.sweep.rows if row in rows]),
+            (self._oracle, [row for row in self.config.oracle.rows if row in rows]),
+        ]
+        jobs = [(line, row) for line, rows in phases for row in rows]
+        for line, row in tqdm(jobs, "counting", unit=" phases", leave=False):
+            yield line(row)
+
+    def _runs(self, row: str) -> int:
+        return 1 if stage_of(row) == "none" else len(self.config.seeds)
+
+    def _make_colorizing(self, method: str, images: int) -> _Colorizing:
+        return _Colorizing(self.config, next(iter(methods()[method].rows)), images)
+
+    def _training(self, stage: str, row: str) -> Line:
+        phase = _phase(self.config, stage, row)
+        schedule = getattr(phase, stage)
+        batch = -(-schedule.batch // self.gpus)
+
+        @cache
+        def stepper(steps: int) -> Stepper:
+            with make_fake():
+                return make_stepper(self.config, stage, row, batch, steps)
+
+        def cost(work: Callable[[Stepper], None]) -> Cost:
+            return _by_steps(
+                phase.method if stage == "refine" else None,
+                lambda steps: measured(stepper(steps).tensors(), partial(work, stepper(steps))),
+            )
+
+        step, validation = cost(Stepper.step), cost(Stepper.validate)
+        tensors = stepper(0).tensors()
+        intervals = -(-schedule.steps // schedule.checkpoint_every)
+        validations = intervals * self.counts["validation"] / batch / self.gpus
+        return Line(
+            stage,
+            row,
+            sum(p.numel() for p in stepper(0).method.parameters()),
+            ((step, schedule.steps), (validation, validations)),
+            self._runs(row),
+            sum(t.untyped_storage().nbytes() for t in tensors),
+        )
+
+    def _inference(self, row: str) -> Line:
+        test = self.counts["test"]
+        batch = min(self.config.infer.batch, test)
+        colorizing = self._colorizing(method_of(row), batch)
+        cost = colorizing.colorize(_phase(self.config, "infer", row).method)
+        passes = len(SETTINGS) * test / batch / self.gpus
+        parameters = count_parameters(colorizing.method)
+        return Line("infer", row, parameters, ((cost, passes),), self._runs(row))
+
+    def _evaluation(self, row: str) -> Line:
+        test = self.counts["test"]
+        batch, size = min(self.config.evaluate.batch, test), self.config.data.size
+        times = len(SETTINGS) * test / batch / self.gpus
+        networks = [_lpips(batch, size)]
+        if stage_of(row) != "none":
+            networks.append(_inception(batch, size))
+        return Line("evaluate", row, 0, tuple((n, times) for n in networks), self._runs(row))
+
+    def _sweep(self, row: str) -> Line:
+        images = min(self.config.sweep.images, self.counts["test"])
+        colorizing = self._colorizing(method_of(row), images)
+        sampling = _phase(self.config, "sweep", row).method
+        assert sampling is not None
+        tried = [s for _, _, s in variants(sampling, self.config.sweep.steps)]
+        passes = [(colorizing.colorize(s), 1 / self.gpus) for s in tried]
+        passes.append((_lpips(images, self.config.data.size), len(tried) / self.gpus))
+        return Line("sweep", row, count_parameters(colorizing.method), tuple(passes))
+
+    def _oracle(self, row: str) -> Line:
+        config = self.config
+        images = min(config.oracle.images, self.counts["test"])
+        guiding = self._colorizing(method_of(row), images)
+        distance: Distance = ssim_distance
+        if config.oracle.guide == "lpips":
+            with make_fake():
+                network = lpips_network("alex", BLANK)
+            distance = lambda x, y: network(x, y).flatten()  # noqa: E731
+        sampling = _phase(config, "oracle", row).method
+        assert isinstance(sampling, SamplingConfig)
+        costs = guiding.guide(sampling, distance), _lpips(images, config.data.size)
+        passes = tuple((cost, len(SETTINGS) / self.gpus) for cost in costs)
+        return Line("oracle", row, count_parameters(guiding.method), passes)
