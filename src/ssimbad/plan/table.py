@@ -79,7 +79,7 @@ def _alignment(columns: int) -> list[str]:
 
 def _notes(disk: list[Bytes], gpus: list[GPU], utilisation: float, many: str) -> list[str]:
     lines = [
-        f"A pass: an optimizer step, or a batch of images{', on one' + many if many else ''}. Its operations and",
+        f"A pass: an optimizer step or a batch{', on one' + many if many else ''}. Its operations and",
         "its peak memory (weights, gradients, optimizer, moving average, activations) are counted in the",
         "code that will run. PFLOP in all includes validation and the metrics' networks.",
         f"Hours: FLOP / (peak × {utilisation:.0%} utilisation, an assumption)"
