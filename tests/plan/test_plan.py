@@ -3,6 +3,7 @@
 import re
 import resource
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_every_phase_of_every_row_has_a_line() -> None:
 
 
 def test_gpus_are_slower_where_their_peak_is_lower() -> None:
-    cost = Cost({"convolution": 156e12 * 3600, "matmul": 19.5e12 * 3600})  # type: ignore[arg-type]
+    cost = Cost(Counter(convolution=156 * 10**12 * 3600, matmul=195 * 10**11 * 3600))
     assert GPUS["A100"].hours(cost, 1.0) == pytest.approx(2)
     assert GPUS["A100"].hours(cost, 0.5) == pytest.approx(4)
     assert GPUS["H100"].hours(cost, 1.0) < 2

@@ -140,9 +140,17 @@ def counted_by_steps(steps: int, cost_of: Callable[[int], Cost]) -> Cost:
     return Cost(four.flops + added, four.peak + more * step.peak)
 
 
+class _Fake(FakeTensorMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        # It remembers some tensors by weak references, with which modules cannot be moved or converted.
+        self.fake_tensor_converter.meta_converter.tensor_memo.clear()
+        return out
+
+
 def make_fake() -> FakeTensorMode:
     """A mode within which new tensors are fake; outside it they meet real ones freely."""
-    return FakeTensorMode(allow_non_fake_inputs=True)
+    return _Fake(allow_non_fake_inputs=True)
 
 
 def measured(known: Any, work: Callable[[], Any]) -> Cost:

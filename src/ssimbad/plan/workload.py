@@ -188,9 +188,8 @@ def _lpips(images: int, size: int) -> Cost:
 @cache
 @torch.no_grad()
 def _inception(images: int, size: int) -> Cost:
-    network = Inception(BLANK)  # real: its change of memory format is more than fake tensors can
     with make_fake():
-        blank = blank_batch(images, size)
+        network, blank = Inception(BLANK), blank_batch(images, size)
     return measured((), lambda: network(blank.target))
 
 
