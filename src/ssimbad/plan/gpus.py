@@ -1,0 +1,70 @@
+"""What named GPUs can do, by their makers' figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssimbad.errors import UserError
+from ssimbad.plan.counting import Arithmetic, Cost
+
+USABLE = 0.9
+"""Share of a GPU's memory that tensors may fill; the rest is for the driver, libraries and fragments."""
+
+
+@dataclass(frozen=True)
+class GPU:
+    """A GPU.
+
+    Attributes:
+        name: as ``--gpu`` takes it.
+        peak: dense FLOPs a second by arithmetic. Convolutions of 32-bit numbers are in TF32, as
+            PyTorch has them unless told otherwise; other 32-bit products are in FP32.
+        memory: bytes.
+        source: where the figures are published.
+    """
+
+    name: str
+    peak: dict[Arithmetic, float]
+    memory: float
+    source: str
+
+    def hours(self, cost: Cost, utilisation: float) -> float:
+        """Time of a cost at a share of the peak."""
+        seconds = sum(count / self.peak[kind] for kind, count in cost.flops.items())
+        return seconds / utilisation / 3600
+
+    def fits(self, peak: int) -> bool:
+        """Whether so many bytes of tensors fit."""
+        return peak <= USABLE * self.memory
+
+
+def _gpu(name: str, half: float, tf32: float, fp32: float, gigabytes: int, source: str) -> GPU:
+    peak: dict[Arithmetic, float] = {
+        "half": half * 1e12,
+        "convolution": tf32 * 1e12,
+        "matmul": fp32 * 1e12,
+    }
+    return GPU(name, peak, gigabytes * 1e9, source)
+
+
+GPUS = {
+    gpu.name: gpu
+    for gpu in (
+        _gpu("A100", 312, 156, 19.5, 80, "NVIDIA A100 80GB SXM datasheet"),
+        _gpu("H100", 989.4, 494.7, 66.9, 80, "NVIDIA H100 SXM, Hopper architecture whitepaper"),
+        _gpu("RTX4090", 165.2, 82.6, 82.6, 24, "NVIDIA Ada GPU architecture whitepaper"),
+    )
+}
+"""By name; 16-bit figures are with 32-bit accumulation, none is with sparsity."""
+
+
+def gpus_of(names: list[str]) -> list[GPU]:
+    """The named GPUs, all where none is named.
+
+    Raises:
+        UserError: one is not known.
+    """
+    for name in names:
+        if name not in GPUS:
+            raise UserError(f"--gpu {name}: not known: GPUs are {', '.join(GPUS)}")
+    return [GPUS[name] for name in names] or list(GPUS.values())
