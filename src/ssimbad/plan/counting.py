@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _get_current_dispatch_mode_stack,
+)
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -36,36 +40,81 @@ _ALIASES = {
 }
 
 
+class Operation(NamedTuple):
+    """A kind of operation on tensors of one size.
+
+    Attributes:
+        arithmetic: of its products; None where it has none.
+        flops: floating-point operations; a multiplication and an addition are two. Only convolutions,
+            matrix products and attention have any, as is usual.
+        moved: bytes of the tensors it reads and writes.
+    """
+
+    arithmetic: Arithmetic | None
+    flops: int
+    moved: int
+
+
 @dataclass(frozen=True)
 class Cost:
     """What some code costs.
 
     Attributes:
-        flops: floating-point operations by arithmetic; a multiplication and an addition are two. Only
-            convolutions, matrix products and attention count, as is usual.
+        operations: how often each is done.
         peak: most bytes of tensors alive at once.
     """
 
-    flops: Counter[Arithmetic] = field(default_factory=Counter)
+    operations: Counter[Operation] = field(default_factory=Counter)
     peak: int = 0
+
+    @property
+    def flops(self) -> Counter[Arithmetic]:
+        """Floating-point operations by arithmetic."""
+        counts: Counter[Arithmetic] = Counter()
+        for operation, times in self.operations.items():
+            if operation.arithmetic:
+                counts[operation.arithmetic] += round(operation.flops * times)
+        return counts
 
     @property
     def total(self) -> int:
         """Floating-point operations of every kind."""
         return sum(self.flops.values())
 
+    def seconds(self, peak: Mapping[Arithmetic, float], bandwidth: float, overhead: float) -> float:
+        """Time where each operation takes the longest of what its products, its bytes and its start take.
+
+        This is the roofline (Williams et al. 2009) of each operation by itself.
+
+        Args:
+            peak: FLOPs a second by arithmetic.
+            bandwidth: of the memory, bytes a second.
+            overhead: least time of an operation, seconds.
+        """
+        return sum(
+            times
+            * max(
+                operation.flops / peak[operation.arithmetic] if operation.arithmetic else 0.0,
+                operation.moved / bandwidth,
+                overhead,
+            )
+            for operation, times in self.operations.items()
+        )
+
     def times(self, factor: float) -> Cost:
         """Done again and again."""
-        return Cost(Counter({k: round(v * factor) for k, v in self.flops.items()}), self.peak)
+        counts: Any = {kind: times * factor for kind, times in self.operations.items()}
+        return Cost(Counter(counts), self.peak)
 
     def minus(self, other: Cost) -> Cost:
         """What this costs more than ``other``."""
-        flops = {kind: count - other.flops[kind] for kind, count in self.flops.items()}
-        return Cost(Counter(flops), self.peak - other.peak)
+        operations = Counter(self.operations)
+        operations.subtract(other.operations)
+        return Cost(Counter({k: n for k, n in operations.items() if n}), self.peak - other.peak)
 
     def then(self, other: Cost) -> Cost:
         """Both, one after the other."""
-        return Cost(self.flops + other.flops, max(self.peak, other.peak))
+        return Cost(self.operations + other.operations, max(self.peak, other.peak))
 
 
 class Meter(TorchDispatchMode):
@@ -75,34 +124,50 @@ class Meter(TorchDispatchMode):
         known: tensors that are alive already.
 
     Attributes:
-        flops: floating-point operations so far, by arithmetic.
+        operations: what was done so far, and how often.
         live, peak: bytes alive now, and at most so far.
     """
 
     def __init__(self, known: Any = ()) -> None:
         super().__init__()
-        self.flops: Counter[Arithmetic] = Counter()
+        self.operations: Counter[Operation] = Counter()
         self.live = self.peak = 0
         self._seen: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        self._follow(known)
+        self._follow(_tensors(known))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        self._follow(args)  # what is first met as an input was alive before
+        given = _tensors((args, kwargs))
+        self._follow(given)  # what is first met as an input was alive before
         out = func(*args, **kwargs)
-        self._follow(out)
+        made = _tensors(out)
+        self._follow(made)
         packet = func.overloadpacket
         if formula := flop_registry.get(_ALIASES.get(packet, packet)):
-            factor = next(a for a in args if isinstance(a, Tensor))
-            self.flops[_arithmetic(packet, factor)] += formula(*args, **kwargs, out_val=out)
+            kind, flops = _arithmetic(packet, given[0]), formula(*args, **kwargs, out_val=out)
+            self.operations[Operation(kind, int(flops), _moved(given) + _moved(made))] += 1
+        elif not _is_free(func):
+            self.operations[Operation(None, 0, _moved(given) + _moved(made))] += 1
         return out
 
-    def _follow(self, tensors: Any) -> None:
-        for tensor in tree_leaves(tensors):
-            if not isinstance(tensor, Tensor):
-                continue
+    def recall(self, known: Cost) -> None:
+        """Count what was counted before, and needs ``known.peak`` bytes beside those alive now."""
+        self.operations += known.operations
+        self.peak = max(self.peak, self.live + known.peak)
+
+    def counted(self, work: Callable[[], Any]) -> tuple[Any, Cost]:
+        """What ``work`` returns and costs; its peak is beyond what was alive before it."""
+        before, live, peak = Counter(self.operations), self.live, self.peak
+        self.peak = live
+        result = work()
+        cost = Cost(self.operations - before, self.peak - live)
+        self.peak = max(self.peak, peak)
+        return result, cost
+
+    def _follow(self, tensors: list[Tensor]) -> None:
+        for tensor in tensors:
             storage = tensor.untyped_storage()
             if storage not in self._seen:
                 self._seen[storage] = None
@@ -112,6 +177,23 @@ class Meter(TorchDispatchMode):
 
     def _freed(self, size: int) -> None:
         self.live -= size
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def _moved(tensors: list[Tensor]) -> int:
+    # An expanded tensor has fewer bytes than elements.
+    return sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes()) for t in tensors)
+
+
+@cache
+def _is_free(func: Any) -> bool:
+    """Whether an operation touches no element: views and new, empty tensors."""
+    aliases = [r.alias_info for r in func._schema.returns]
+    views = any(alias is not None and not alias.is_write for alias in aliases)
+    return views or func.overloadpacket.__name__.lstrip("_").startswith(("empty", "new_empty"))
 
 
 def _arithmetic(packet: Any, factor: Tensor) -> Arithmetic:
@@ -135,9 +217,8 @@ def counted_by_steps(steps: int, cost_of: Callable[[int], Cost]) -> Cost:
     step = four.minus(three)
     if step != three.minus(two):
         return cost_of(steps)
-    more = steps - 4
-    added = Counter({kind: count * more for kind, count in step.flops.items()})
-    return Cost(four.flops + added, four.peak + more * step.peak)
+    more = step.times(steps - 4)
+    return Cost(four.operations + more.operations, four.peak + (steps - 4) * step.peak)
 
 
 class _Fake(FakeTensorMode):
@@ -153,8 +234,44 @@ def make_fake() -> FakeTensorMode:
     return _Fake(allow_non_fake_inputs=True)
 
 
+@dataclass(frozen=True)
+class _Shape:
+    shape: torch.Size
+    dtype: torch.dtype
+
+
+def remember_calls(module: nn.Module, known: dict[Any, tuple[Any, Cost]]) -> None:
+    """Have a module's calls without gradient counted once: a sampler makes hundreds that are alike.
+
+    A further call on tensors of the same shapes and types returns empty tensors and counts as the
+    first did.
+
+    Args:
+        module: takes tensors or None, and returns tensors; changed in place.
+        known: what is known of calls; modules of one structure may share it.
+    """
+    forward = module.forward
+
+    def call(*given: Any) -> Any:
+        meters = [mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, Meter)]
+        if torch.is_grad_enabled() or not meters:
+            return forward(*given)
+        key = tuple(None if t is None else (t.shape, t.dtype) for t in given)
+        if key in known:
+            shapes, cost = known[key]
+            meters[-1].recall(cost)
+            return tree_map_only(
+                _Shape, lambda s: given[0].new_empty(s.shape, dtype=s.dtype), shapes
+            )
+        out, cost = meters[-1].counted(lambda: forward(*given))
+        known[key] = tree_map_only(Tensor, lambda t: _Shape(t.shape, t.dtype), out), cost
+        return out
+
+    module.forward = call
+
+
 def measured(known: Any, work: Callable[[], Any]) -> Cost:
     """The cost of ``work``, beside whose tensors ``known`` ones are alive."""
     with Meter(known) as meter:
         work()
-    return Cost(meter.flops, meter.peak)
+    return Cost(meter.operations, meter.peak)

@@ -22,7 +22,7 @@ from ssimbad.methods.base import Method, TrainedMethod
 from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
 from ssimbad.noise.search import PhiConfig
 from ssimbad.noise.transforms import Phi, parse
-from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured
+from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured, remember_calls
 from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
 from ssimbad.pretrained.weights import BLANK
@@ -141,9 +141,11 @@ def _by_steps(part: Section | None, cost_of: Callable[[int], Cost]) -> Cost:
 class _Colorizing:
     """A method with a batch of fake images, and what sampling it costs."""
 
-    def __init__(self, config: Any, row: str, images: int) -> None:
+    def __init__(self, config: Any, row: str, images: int, calls: dict[Any, Any]) -> None:
         with make_fake():
             self.method = make_method(config, row).eval().requires_grad_(False)
+            if self.method.backbone is not None:
+                remember_calls(self.method.backbone, calls)
             self.batch = blank_batch(images, config.data.size)
         self.known: dict[str, Cost] = {}
 
@@ -194,8 +196,9 @@ def _lpips(images: int, size: int) -> Cost:
 @cache
 @torch.no_grad()
 def _inception(images: int, size: int) -> Cost:
+    network = Inception(BLANK)  # folding normalisations into fake weights corrupts torch's heap
     with make_fake():
-        network, blank = Inception(BLANK), blank_batch(images, size)
+        blank = blank_batch(images, size)
     return measured((), lambda: network(blank.target))
 
 
@@ -212,6 +215,7 @@ class Workload:
     def __init__(self, config: Any, counts: dict[str, int], gpus: int) -> None:
         self.config, self.counts, self.gpus = config, counts, gpus
         self._colorizing = cache(self._make_colorizing)
+        self._calls: dict[str, dict[Any, Any]] = {}
 
     def lines(self) -> Iterator[Line]:
         """A line for each, in the order they run.
@@ -237,17 +241,22 @@ class Workload:
         return 1 if stage_of(row) == "none" else len(self.config.seeds)
 
     def _make_colorizing(self, method: str, images: int) -> _Colorizing:
-        return _Colorizing(self.config, next(iter(methods()[method].rows)), images)
+        row = next(iter(methods()[method].rows))
+        return _Colorizing(self.config, row, images, self._calls.setdefault(method, {}))
 
     def _training(self, stage: str, row: str) -> Line:
         phase = _phase(self.config, stage, row)
         schedule = in_steps(getattr(phase, stage), self.counts["train"])
         batch = -(-schedule.batch // self.gpus)
+        calls: dict[Any, Any] = {}
 
         @cache
         def stepper(steps: int) -> Stepper:
             with make_fake():
-                return make_stepper(self.config, stage, row, batch, steps)
+                made = make_stepper(self.config, stage, row, batch, steps)
+            if made.method.backbone is not None:
+                remember_calls(made.method.backbone, calls)
+            return made
 
         def cost(work: Callable[[Stepper], None]) -> Cost:
             return _by_steps(
