@@ -1,9 +1,11 @@
 """The plan against measured steps: time and memory of the pretraining step at several sizes on this CPU.
 
-The least size tells how many operations a second this machine does; from that and the counted operations
-the times at the others are predicted. Memory is predicted at every size. Each size is measured in a
-process of its own: the least time of its steps, as other work on the machine only adds; and in a
-further one the most memory they take above what the process held before the method was built. There
+Three properties of the machine are measured by themselves: how fast it moves memory, multiplies matrices,
+and starts an operation on next to nothing. The fourth, how fast it convolves, is told by the steps at the
+least size: it is the rate at which the plan's time there is the measured one. The times at the other
+sizes are predicted from these and the counted operations; memory is predicted at every size. Each size is
+measured in a process of its own: the least time of its steps, as other work on the machine only adds; and
+in a further one the most memory they take above what the process held before the method was built. There
 the allocator returns freed blocks at once, so that its keeping them is not taken for need.
 """
 
@@ -11,21 +13,23 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from benchmarks.machine import peak_mib
 from ssimbad import config
-from ssimbad.plan.counting import Cost, make_fake, measured
+from ssimbad.plan.counting import Arithmetic, Cost, make_fake, measured
 from ssimbad.plan.workload import make_stepper
 
 ROW, BATCH, STEPS = "ssimbad", 8, 5
-SIZES = (64, 128)
+SIZES = (64, 96, 128)
 _RETURN_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc's
+_MATRIX, _FLOATS, _CALLS = 1024, 2**25, 2000
 
 
 def _config(size: int) -> Any:
@@ -39,23 +43,58 @@ def predicted(size: int) -> Cost:
     return measured(stepper.tensors(), stepper.step)
 
 
-def _resident() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _least_seconds(work: Callable[[], Any], repeats: int = 5) -> float:
+    times = []
+    for _ in range(repeats + 1):  # the first one is a warm-up
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def matmul_rate() -> float:
+    """FLOPs a second in products of square matrices."""
+    matrix = torch.randn(_MATRIX, _MATRIX)
+    return 2 * _MATRIX**3 / _least_seconds(lambda: matrix @ matrix)
+
+
+def bandwidth() -> float:
+    """Bytes a second, read and written, of an elementwise operation."""
+    floats, out = torch.ones(_FLOATS), torch.empty(_FLOATS)
+    return 2 * floats.nbytes / _least_seconds(lambda: torch.neg(floats, out=out))
+
+
+def overhead() -> float:
+    """Seconds that an operation on one number takes, its backward pass's share included."""
+    number = torch.ones(1, requires_grad=True)
+
+    def chain() -> None:
+        value = number
+        for _ in range(_CALLS):
+            value = value * 2.0
+        value.backward()
+
+    return _least_seconds(chain) / (2 * _CALLS)
+
+
+def _rate(seconds: Callable[[float], float], wanted: float) -> float:
+    """The rate, of which ``seconds`` is a falling function, for ``wanted`` seconds; by bisection."""
+    slow, fast = 1e8, 1e14
+    while fast / slow > 1.001:
+        middle = (slow * fast) ** 0.5
+        slow, fast = (middle, fast) if seconds(middle) > wanted else (slow, middle)
+    return slow
 
 
 def run_steps(size: int) -> dict[str, float]:
     """Take real steps: their least seconds, and the bytes they need."""
     warm = torch.nn.Conv2d(8, 8, 3)  # libraries' first call takes memory of its own
     warm(torch.zeros(1, 8, 8, 8)).sum().backward()
-    before = _resident()
+    before = peak_mib(os.getpid())
     stepper = make_stepper(_config(size), "train", ROW, BATCH)
     stepper.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    times = []
-    for _ in range(STEPS + 1):
-        start = time.perf_counter()
-        stepper.step()
-        times.append(time.perf_counter() - start)
-    return {"seconds": min(times[1:]), "bytes": _resident() - before}
+    seconds = _least_seconds(stepper.step, STEPS)
+    return {"seconds": seconds, "bytes": (peak_mib(os.getpid()) - before) * 2**20}
 
 
 def _measure(size: int, environment: dict[str, str]) -> dict[str, float]:
@@ -66,17 +105,34 @@ def _measure(size: int, environment: dict[str, str]) -> dict[str, float]:
 
 def main() -> None:
     """Print predicted and measured figures of every size."""
-    rate = 0.0
+    matmul, moved, start = matmul_rate(), bandwidth(), overhead()
+    print(
+        f"matrix products: {matmul / 1e9:.0f} GFLOP/s; memory: {moved / 1e9:.1f} GB/s;"
+        f" an operation: at least {start * 1e6:.1f} µs",
+        flush=True,
+    )
+    convolution = 0.0
     for size in SIZES:
         found = _measure(size, {})
         found["bytes"] = _measure(size, _RETURN_BLOCKS)["bytes"]
         cost = predicted(size)
-        rate = rate or cost.total / found["seconds"]
-        seconds = cost.total / rate
+
+        def seconds(rate: float, cost: Cost = cost) -> float:
+            peak: dict[Arithmetic, float] = {
+                "convolution": rate,
+                "matmul": matmul,
+                "half": matmul,
+            }
+            return cost.seconds(peak, moved, start)
+
+        if not convolution:
+            convolution = _rate(seconds, found["seconds"])
+            print(f"convolutions, from the steps at {size} px: {convolution / 1e9:.0f} GFLOP/s")
+        planned = seconds(convolution)
         print(
             f"{size} px: {cost.total / 1e9:.1f} GFLOP a step;"
-            f" {seconds:.2f} s predicted, {found['seconds']:.2f} s measured"
-            f" ({seconds / found['seconds'] - 1:+.0%});"
+            f" {planned:.2f} s predicted, {found['seconds']:.2f} s measured"
+            f" ({planned / found['seconds'] - 1:+.0%});"
             f" {cost.peak / 1e6:.0f} MB predicted, {found['bytes'] / 1e6:.0f} MB measured"
             f" ({cost.peak / found['bytes'] - 1:+.0%})",
             flush=True,

@@ -114,7 +114,9 @@ class Cost:
 
     def then(self, other: Cost) -> Cost:
         """Both, one after the other."""
-        return Cost(self.operations + other.operations, max(self.peak, other.peak))
+        operations = Counter(self.operations)
+        operations.update(other.operations)  # + would drop what a difference has below zero
+        return Cost(operations, max(self.peak, other.peak))
 
 
 class Meter(TorchDispatchMode):
@@ -202,23 +204,23 @@ def _arithmetic(packet: Any, factor: Tensor) -> Arithmetic:
     return "convolution" if packet in _CONVOLUTIONS else "matmul"
 
 
-def counted_by_steps(steps: int, cost_of: Callable[[int], Cost]) -> Cost:
-    """The cost of a sampler with many steps, from those with few: hundreds of steps are alike.
+def counted_by_steps(steps: int, cost_of: Callable[[int], Cost], few: int = 3) -> Cost:
+    """The cost of a sampler with many steps, unrolled or not, from those with ``few`` and one more.
 
-    Where two, three and four steps do not differ evenly, in operations or in memory, all are counted.
+    A sampler is a loop of like steps, so that operations and memory are linear in their number but for
+    the first ones (a multistep method's, the first whose activations stay) and the bytes of the list of noise
+    levels.
 
     Args:
-        steps: how many.
+        steps: how many; no more than ``few`` + 1 are counted as they are.
         cost_of: counts any number of steps.
+        few: at how many steps the first ones are over.
     """
-    if steps <= 4:
+    if steps <= few + 1:
         return cost_of(steps)
-    two, three, four = (cost_of(few) for few in (2, 3, 4))
-    step = four.minus(three)
-    if step != three.minus(two):
-        return cost_of(steps)
-    more = step.times(steps - 4)
-    return Cost(four.operations + more.operations, four.peak + (steps - 4) * step.peak)
+    last = cost_of(few + 1)
+    step, more = last.minus(cost_of(few)), steps - few - 1
+    return Cost(last.then(step.times(more)).operations, last.peak + more * step.peak)
 
 
 class _Fake(FakeTensorMode):
