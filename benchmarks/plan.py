@@ -3,10 +3,10 @@
 Three properties of the machine are measured by themselves: how fast it moves memory, multiplies matrices,
 and starts an operation on next to nothing. The fourth, how fast it convolves, is told by the steps at the
 least size: it is the rate at which the plan's time there is the measured one. The times at the other
-sizes are predicted from these and the counted operations; memory is predicted at every size. Each size is
-measured in a process of its own: the least time of its steps, as other work on the machine only adds; and
-in a further one the most memory they take above what the process held before the method was built. There
-the allocator returns freed blocks at once, so that its keeping them is not taken for need.
+sizes are predicted from these and the counted operations; memory is predicted at every size. The
+sizes take turns, and of each the least time counts, as other work on the machine only adds. Memory is
+measured in a process for each size: the most that steps take above what the process held before the method
+was built. There the allocator returns freed blocks at once, so that its keeping them is not taken for need.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import torch
 from benchmarks.machine import peak_mib
 from ssimbad import config
 from ssimbad.plan.counting import Arithmetic, Cost, make_fake, measured
+from ssimbad.plan.steps import Stepper
 from ssimbad.plan.workload import make_stepper
 
-ROW, BATCH, STEPS = "ssimbad", 8, 5
+ROW, BATCH, ROUNDS = "ssimbad", 8, 5
 SIZES = (64, 96, 128)
 _RETURN_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc's
 _MATRIX, _FLOATS, _CALLS = 1024, 2**25, 2000
@@ -86,21 +87,36 @@ def _rate(seconds: Callable[[float], float], wanted: float) -> float:
     return slow
 
 
-def run_steps(size: int) -> dict[str, float]:
-    """Take real steps: their least seconds, and the bytes they need."""
+def _stepper(size: int) -> Stepper:
+    stepper = make_stepper(_config(size), "train", ROW, BATCH)
+    stepper.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return stepper
+
+
+def step_seconds() -> dict[int, float]:
+    """The least seconds of a real step at each size."""
+    steppers = {size: _stepper(size) for size in SIZES}
+    rounds = [{s: _least_seconds(steppers[s].step, 1) for s in SIZES} for _ in range(ROUNDS)]
+    return {size: min(seconds[size] for seconds in rounds) for size in SIZES}
+
+
+def step_bytes(size: int) -> float:
+    """The bytes that real steps need."""
     warm = torch.nn.Conv2d(8, 8, 3)  # libraries' first call takes memory of its own
     warm(torch.zeros(1, 8, 8, 8)).sum().backward()
     before = peak_mib(os.getpid())
-    stepper = make_stepper(_config(size), "train", ROW, BATCH)
-    stepper.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    seconds = _least_seconds(stepper.step, STEPS)
-    return {"seconds": seconds, "bytes": (peak_mib(os.getpid()) - before) * 2**20}
+    stepper = _stepper(size)
+    for _ in range(2):
+        stepper.step()
+    return (peak_mib(os.getpid()) - before) * 2**20
 
 
-def _measure(size: int, environment: dict[str, str]) -> dict[str, float]:
+def _bytes_elsewhere(size: int) -> float:
     command = [sys.executable, "-m", "benchmarks.plan", str(size)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | environment)
-    return json.loads(done.stdout)
+    environment = os.environ | _RETURN_BLOCKS
+    return json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout
+    )
 
 
 def main() -> None:
@@ -111,10 +127,10 @@ def main() -> None:
         f" an operation: at least {start * 1e6:.1f} µs",
         flush=True,
     )
+    times = step_seconds()
     convolution = 0.0
     for size in SIZES:
-        found = _measure(size, {})
-        found["bytes"] = _measure(size, _RETURN_BLOCKS)["bytes"]
+        real = _bytes_elsewhere(size)
         cost = predicted(size)
 
         def seconds(rate: float, cost: Cost = cost) -> float:
@@ -126,21 +142,21 @@ def main() -> None:
             return cost.seconds(peak, moved, start)
 
         if not convolution:
-            convolution = _rate(seconds, found["seconds"])
+            convolution = _rate(seconds, times[size])
             print(f"convolutions, from the steps at {size} px: {convolution / 1e9:.0f} GFLOP/s")
         planned = seconds(convolution)
         print(
             f"{size} px: {cost.total / 1e9:.1f} GFLOP a step;"
-            f" {planned:.2f} s predicted, {found['seconds']:.2f} s measured"
-            f" ({planned / found['seconds'] - 1:+.0%});"
-            f" {cost.peak / 1e6:.0f} MB predicted, {found['bytes'] / 1e6:.0f} MB measured"
-            f" ({cost.peak / found['bytes'] - 1:+.0%})",
+            f" {planned:.2f} s predicted, {times[size]:.2f} s measured"
+            f" ({planned / times[size] - 1:+.0%});"
+            f" {cost.peak / 1e6:.0f} MB predicted, {real / 1e6:.0f} MB measured"
+            f" ({cost.peak / real - 1:+.0%})",
             flush=True,
         )
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        print(json.dumps(run_steps(int(sys.argv[1]))))
+        print(json.dumps(step_bytes(int(sys.argv[1]))))
     else:
         main()

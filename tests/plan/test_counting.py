@@ -1,12 +1,20 @@
 """Counted operations and memory against closed forms and independent measures."""
 
 from collections import Counter
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured
+from ssimbad.plan.counting import (
+    Cost,
+    Operation,
+    counted_by_steps,
+    make_fake,
+    measured,
+    remember_calls,
+)
 
 
 def small() -> nn.Module:
@@ -61,15 +69,50 @@ def test_memory_of_a_forward_pass_is_what_autograd_saves() -> None:
     assert measured([*fake.parameters(), blank], lambda: fake(blank)).peak == held
 
 
-def test_many_steps_are_told_from_few_only_where_steps_are_alike() -> None:
+def test_many_steps_are_told_from_few_whose_first_differ() -> None:
     asked: list[int] = []
 
-    def counted(steps: int, power: int) -> Cost:
+    def counted(steps: int) -> Cost:
         asked.append(steps)
-        return Cost(Counter(matmul=10 + 3 * steps**power), 100 + steps)
+        product = Operation("matmul", 10, 4)
+        return Cost(Counter({product: 7 + 3 * steps}), 100 + max(steps, 3))
 
-    assert counted_by_steps(500, lambda n: counted(n, 1)) == counted(500, 1)
-    assert asked == [2, 3, 4, 500]
+    assert counted_by_steps(500, counted) == counted(500)
+    assert sorted(asked) == [3, 4, 500]
     asked.clear()
-    assert counted_by_steps(9, lambda n: counted(n, 2)).total == 10 + 3 * 81
-    assert asked == [2, 3, 4, 9]
+    assert counted_by_steps(4, counted) == counted(4)
+    assert asked == [4, 4]
+
+
+def test_a_call_without_gradient_is_counted_once_and_recalled_alike() -> None:
+    with make_fake():
+        network, images = small(), torch.empty(2, 3, 16, 16)
+
+    def twice() -> None:
+        with torch.no_grad():
+            network(images)
+            network(images)
+
+    alive = [network.state_dict(), images]
+    plain = measured(alive, twice)
+    known: dict[Any, Any] = {}
+    remember_calls(network, known)
+    first = measured(alive, twice)
+    again = measured(alive, twice)
+    assert first.flops == again.flops == plain.flops
+    assert first.peak == again.peak == plain.peak
+    assert len(known) == 1
+
+
+def test_an_operation_takes_the_longest_of_products_bytes_and_start() -> None:
+    product, copy = Operation("matmul", 1000, 10), Operation(None, 0, 400)
+    cost = Cost(Counter({product: 2, copy: 3}))
+    assert cost.seconds({"matmul": 100.0}, 100.0, 0.0) == 2 * 10 + 3 * 4
+    assert cost.seconds({"matmul": 1e9}, 1e9, 5.0) == 5 * 5.0
+
+
+def test_views_move_nothing() -> None:
+    with make_fake():
+        images = torch.empty(2, 3, 16, 16)
+    assert measured((), lambda: images.flatten(1).T[:4]).operations == {}
+    assert measured((), lambda: images + 1).operations == {Operation(None, 0, 2 * images.nbytes): 1}

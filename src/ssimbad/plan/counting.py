@@ -192,9 +192,12 @@ def _moved(tensors: list[Tensor]) -> int:
 
 @cache
 def _is_free(func: Any) -> bool:
-    """Whether an operation touches no element: views and new, empty tensors."""
-    aliases = [r.alias_info for r in func._schema.returns]
-    views = any(alias is not None and not alias.is_write for alias in aliases)
+    """Whether an operation touches no element: questions about a tensor, views and new, empty tensors."""
+    schema = func._schema
+    if any(a.alias_info is not None and a.alias_info.is_write for a in schema.arguments):
+        return False
+    aliases = [r.alias_info for r in schema.returns if "Tensor" in str(r.type)]
+    views = all(alias is not None for alias in aliases)
     return views or func.overloadpacket.__name__.lstrip("_").startswith(("empty", "new_empty"))
 
 
