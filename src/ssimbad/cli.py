@@ -111,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--gpu", action="append", default=[], metavar="NAME", help="A100, H100 or RTX4090; or all"
     )
-    command.add_argument("--gpus", type=int, default=1, metavar="N", help="how many share the work")
+    command.add_argument(
+        "--gpus", type=int, metavar="N", help="how many share the work (devices × nodes)"
+    )
     command.add_argument(
         "--utilisation", type=float, default=0.3, metavar="SHARE", help="of the peak (0.3)"
     )
@@ -155,8 +157,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.command == "plan":
         from ssimbad.plan.run import plan
 
-        loaded, given = config.load(arguments.config), arguments
-        print(plan(loaded, given.images, given.gpu, given.gpus, given.utilisation))
+        asked, whole = arguments, config.load(arguments.config)
+        count = whole.devices * whole.nodes if asked.gpus is None else asked.gpus
+        print(plan(whole, asked.images, asked.gpu, count, asked.utilisation))
         return
 
     from ssimbad import phases

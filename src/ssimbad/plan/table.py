@@ -6,13 +6,13 @@ from tabulate import tabulate
 
 from ssimbad.plan.counting import Cost
 from ssimbad.plan.disk import Bytes
-from ssimbad.plan.gpus import GPU, USABLE
+from ssimbad.plan.gpus import GPU, LAUNCH, REACHED, USABLE
 from ssimbad.plan.workload import Line
 
 _GIB = 2**30
 
 LEFT_OUT = (
-    "elementwise operations, normalisation, resizing: no floating-point operations are counted for them",
+    "elementwise operations, normalisation, resizing: of them bytes are counted, no FLOP",
     "the phases data, phi and report, warping, and the metrics without a network: they run on the CPU",
     "loading data, starting up, waiting, writing checkpoints and images",
     "memory of the driver, of libraries' workspaces and of fragments: a tenth of a GPU is kept free",
@@ -82,8 +82,8 @@ def _notes(disk: list[Bytes], gpus: list[GPU], utilisation: float, many: str) ->
         f"A pass: an optimizer step or a batch{', on one' + many if many else ''}. Its operations and",
         "its peak memory (weights, gradients, optimizer, moving average, activations) are counted in the",
         "code that will run. PFLOP in all includes validation and the metrics' networks.",
-        f"Hours: FLOP / (peak × {utilisation:.0%} utilisation, an assumption)"
-        f"{', on each' + many if many else ''}.",
+        f"Hours: each operation takes the longest of FLOP / (peak × {utilisation:.0%}), bytes / (bandwidth ×"
+        f" {REACHED:.0%}) and {LAUNCH * 1e6:g} µs (assumptions){', on each' + many if many else ''}.",
         f"† does not fit: more than {USABLE:.0%} of the memory.",
         "",
     ]

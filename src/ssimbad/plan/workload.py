@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -78,7 +80,8 @@ def image_counts(config: Any, given: list[int]) -> dict[str, int]:
     if not given and expected.train and expected.test:
         given = [expected.train, expected.test]
     if not given:
-        items, faults = data.make_source(config.seed).items()
+        with TemporaryDirectory() as folder:
+            items, faults = data.make_source(config.seed, Path(folder) / "unpacked").items()
         if faults:
             hint = "(--images N plans for a folder that is not there yet)"
             raise UserError("\n".join([*faults[:-1], f"{faults[-1]} {hint}"]))
