@@ -207,22 +207,21 @@ def _arithmetic(packet: Any, factor: Tensor) -> Arithmetic:
     return "convolution" if packet in _CONVOLUTIONS else "matmul"
 
 
-def counted_by_steps(steps: int, cost_of: Callable[[int], Cost], few: int = 3) -> Cost:
-    """The cost of a sampler with many steps, unrolled or not, from those with ``few`` and one more.
+def counted_by_steps(steps: int, cost_of: Callable[[int], Cost]) -> Cost:
+    """The cost of a sampler with many steps, unrolled or not, from those with three and four.
 
     A sampler is a loop of like steps, so that operations and memory are linear in their number but for
     the first ones (a multistep method's, the first whose activations stay) and the bytes of the list of noise
     levels.
 
     Args:
-        steps: how many; no more than ``few`` + 1 are counted as they are.
+        steps: how many; up to four are counted as they are.
         cost_of: counts any number of steps.
-        few: at how many steps the first ones are over.
     """
-    if steps <= few + 1:
+    if steps <= 4:
         return cost_of(steps)
-    last = cost_of(few + 1)
-    step, more = last.minus(cost_of(few)), steps - few - 1
+    last = cost_of(4)
+    step, more = last.minus(cost_of(3)), steps - 4
     return Cost(last.then(step.times(more)).operations, last.peak + more * step.peak)
 
 

@@ -135,10 +135,10 @@ def make_stepper(config: Any, stage: str, run: str, batch: int, steps: int = 0) 
     return stepper
 
 
-def _by_steps(part: Section | None, cost_of: Callable[[int], Cost], few: int = 3) -> Cost:
+def _by_steps(part: Section | None, cost_of: Callable[[int], Cost]) -> Cost:
     """The cost of what a part of a method's section, which may have a key ``steps``, is about."""
     steps = getattr(part, "steps", 0)
-    return counted_by_steps(steps, cost_of, few) if steps else cost_of(0)
+    return counted_by_steps(steps, cost_of) if steps else cost_of(0)
 
 
 class _Colorizing:
@@ -265,7 +265,6 @@ class Workload:
             return _by_steps(
                 phase.method if stage == "refine" else None,
                 lambda steps: measured(stepper(steps).tensors(), partial(work, stepper(steps))),
-                few=2,
             )
 
         step, validation = cost(Stepper.step), cost(Stepper.validate)
