@@ -104,6 +104,27 @@ def _parser() -> argparse.ArgumentParser:
         "verify", help="check a finished run against its digests and images"
     )
     command.add_argument("results", type=Path, help="the results folder")
+    command = commands.add_parser(
+        "plan", help="what a config will cost: operations, memory, disk, hours on GPUs"
+    )
+    command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
+    command.add_argument(
+        "--gpu", action="append", default=[], metavar="NAME", help="A100, H100 or RTX4090; or all"
+    )
+    command.add_argument(
+        "--gpus", type=int, metavar="N", help="how many share the work (devices × nodes)"
+    )
+    command.add_argument(
+        "--utilisation", type=float, default=0.3, metavar="SHARE", help="of the peak (0.3)"
+    )
+    command.add_argument(
+        "--images",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="for a folder that is not there yet: images in all, or for training and for testing",
+    )
     return parser
 
 
@@ -131,6 +152,14 @@ def _run(arguments: argparse.Namespace) -> None:
         from ssimbad.colorize import colorize
 
         colorize(**{k: v for k, v in vars(arguments).items() if k != "command"})
+        return
+
+    if arguments.command == "plan":
+        from ssimbad.plan.run import plan
+
+        asked, whole = arguments, config.load(arguments.config)
+        count = whole.devices * whole.nodes if asked.gpus is None else asked.gpus
+        print(plan(whole, asked.images, asked.gpu, count, asked.utilisation))
         return
 
     from ssimbad import phases

@@ -17,6 +17,21 @@ from ssimbad.pretrained.networks import lpips_network
 from ssimbad.section import Section
 
 
+def variants(sampling: Section, steps: list[int]) -> list[tuple[str, int, Section]]:
+    """What is tried: every sampler the method has with each number of steps, as its sampling config."""
+    field = type(sampling).model_fields.get("sampler")
+    samplers = get_args(field.annotation) if field else ("ddim",)
+    return [
+        (
+            sampler,
+            count,
+            sampling.model_copy(update={"steps": count} | ({"sampler": sampler} if field else {})),
+        )
+        for sampler in samplers
+        for count in steps
+    ]
+
+
 @torch.inference_mode()
 def sweep(
     method: Method,
@@ -49,15 +64,13 @@ def sweep(
     network = lpips_network("alex", weights).to(device)
     sketch, reference = (t.to(device) for t in test_inputs(split, warp, seed, names, names))
     truth = split.image_pixels([split.index[n] for n in names]).float() / 255
-    field = type(sampling).model_fields.get("sampler")
-    samplers = get_args(field.annotation) if field else ("ddim",)
     noise = own_noise(seed, names, split.size, device)
     records = []
-    tried = [(sampler, steps) for sampler in samplers for steps in config.steps]
-    for sampler, steps in tqdm(tried, desc=label, unit=" samplings"):
-        changes = {"steps": steps} | ({"sampler": sampler} if field else {})
+    for sampler, steps, tried in tqdm(
+        variants(sampling, config.steps), desc=label, unit=" samplings"
+    ):
         with counted_calls(method) as calls:
-            images = method.colorize(sketch, reference, noise, sampling.model_copy(update=changes))
+            images = method.colorize(sketch, reference, noise, tried)
         # What a viewer gets: 8 bits a channel.
         images = to_pixels(images.float()).cpu().float() / 255
         distance = network(images.to(device), truth.to(device), normalize=True)

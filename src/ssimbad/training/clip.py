@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssimbad.errors import UserError
+from ssimbad.pretrained.weights import BLANK
 
 MODEL = "openai/clip-vit-base-patch32"
 _KEY = "refine.strategy.clip"
@@ -21,15 +22,19 @@ def load_clip(weights: str) -> tuple[nn.Module, dict[str, str]]:
     """CLIP ViT-B/32's image tower, frozen, and what to record of it; the library caches it itself.
 
     Args:
-        weights: ``auto`` or ``official``; the package index does not have them.
+        weights: ``auto`` or ``official``; the package index does not have them. ``blank``: none,
+            only the shapes.
 
     Raises:
         UserError: the extra package is not installed, or the weights cannot be had.
     """
     try:
-        from transformers import CLIPVisionModelWithProjection
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
     except ImportError:
         raise UserError(f"{_KEY}: needs an extra package: pip install 'ssimbad[clip]'") from None
+    if weights == BLANK:
+        blank = CLIPVisionModelWithProjection(CLIPVisionConfig())  # ViT-B/32's own shape
+        return blank.requires_grad_(False).eval(), {"network": MODEL, "source": BLANK, "digest": ""}
     if weights == "index":
         raise UserError(f"{_KEY}: no weights of {MODEL}: the package index does not have them")
     try:

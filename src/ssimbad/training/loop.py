@@ -22,7 +22,7 @@ import shutil
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -45,18 +45,16 @@ from ssimbad.data.warp import WarpConfig
 from ssimbad.errors import UserError
 from ssimbad.files import whole_file
 from ssimbad.interruption import Stopped
-from ssimbad.methods.base import Batch, RefinedMethod, TrainedMethod
+from ssimbad.methods.base import Batch, TrainedMethod
 from ssimbad.processes import ALONE, Place, first_ahead, from_first
 from ssimbad.rng import torch_generator
 from ssimbad.section import Section
 from ssimbad.training.batches import Ahead, EvaluationBatches, TrainingBatches
-from ssimbad.training.losses import refinement_losses
+from ssimbad.training.objective import Objective, objectives
 from ssimbad.training.optimizer import build, clip_gradients
 from ssimbad.training.settings import RefineConfig, Schedule, learning_rate
 
 _PATIENCE = 60  # seconds to wait for another trainer to leave
-
-Objective = Callable[[Batch, torch.Generator], dict[str, Tensor]]
 
 
 class _Stage(pl.LightningModule):
@@ -414,24 +412,10 @@ def fit(
             a SIGTERM came (:class:`~ssimbad.interruption.Stopped`).
     """
     stage = "refine" if isinstance(config, RefineConfig) else "train"
-    objective: Objective = method.training_losses
-    validation_objective: Objective = method.validation_losses
-    if isinstance(config, RefineConfig):
-        assert isinstance(method, RefinedMethod)
-        assert refinement is not None
-        rollout, part = method.rollout, refinement
-        with first_ahead(place):
-            distances, networks = refinement_losses(config.strategy, config.clamp, weights, device)
-
-        def objective(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-            images = rollout(batch, generator, part)
-            return {name: distance(images, batch.target) for name, distance in distances.items()}
-
-        validation_objective = objective
-    else:
-        with first_ahead(place):
-            networks = method.load_loss_networks(weights, device)
-
+    with first_ahead(place):
+        objective, validation_objective, networks = objectives(
+            method, config, refinement, weights, device
+        )
     text = json.dumps(identity, sort_keys=True)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
     with ExitStack() as stack:

@@ -1,0 +1,324 @@
+"""What a config asks of a processor: every phase's passes, each counted once and multiplied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ssimbad.config import Phase, phase_json
+from ssimbad.data.source import SPLITS
+from ssimbad.errors import UserError
+from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
+from ssimbad.evaluation.sweep import variants
+from ssimbad.inference import SETTINGS, count_parameters
+from ssimbad.methods import method_of, methods, pretrained_run, stage_of, trained_run
+from ssimbad.methods.base import Method, TrainedMethod
+from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
+from ssimbad.noise.search import PhiConfig
+from ssimbad.noise.transforms import Phi, parse
+from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured, remember_calls
+from ssimbad.plan.steps import Stepper, blank_batch
+from ssimbad.pretrained.networks import Inception, lpips_network
+from ssimbad.pretrained.weights import BLANK
+from ssimbad.section import Section
+from ssimbad.training.settings import in_steps
+
+
+@dataclass(frozen=True)
+class Line:
+    """A phase of a row, one GPU's share of it.
+
+    Attributes:
+        phase, row: which.
+        parameters: of everything that is trained, or of the network that colorizes or measures.
+        passes: what is run, each with how often: the optimizer step or the batch first.
+        runs: how many training seeds run it.
+        state: bytes that stay in memory between passes.
+    """
+
+    phase: str
+    row: str
+    parameters: int
+    passes: tuple[tuple[Cost, float], ...]
+    runs: int = 1
+    state: int = 0
+
+    @property
+    def total(self) -> Cost:
+        """All of its passes, one after the other."""
+        whole = Cost()
+        for cost, times in self.passes:
+            whole = whole.then(cost.times(times * self.runs))
+        return whole
+
+
+def image_counts(config: Any, given: list[int]) -> dict[str, int]:
+    """Images of each split.
+
+    Args:
+        config: the config.
+        given: for a folder: images in all, split as the config says; or of training and of testing; or
+            none, for those that the config expects, else those that lie there.
+
+    Raises:
+        UserError: the folder is not there, or not usable, and nothing is given.
+    """
+    data = config.data
+    if data.source == "faces":
+        if given:
+            raise UserError("--images: data.source is faces, whose numbers the config has")
+        return {split: getattr(data.faces, split) for split in SPLITS}
+    expected = data.folder.expect
+    if not given and expected.train and expected.test:
+        given = [expected.train, expected.test]
+    if not given:
+        with TemporaryDirectory() as folder:
+            items, faults = data.make_source(config.seed, Path(folder) / "unpacked").items()
+        if faults:
+            hint = "(--images N plans for a folder that is not there yet)"
+            raise UserError("\n".join([*faults[:-1], f"{faults[-1]} {hint}"]))
+        return {split: sum(item.split == split for item in items) for split in SPLITS}
+    test = given[1] if len(given) > 1 else max(1, round(data.folder.test * given[0]))
+    train = given[0] if len(given) > 1 else given[0] - test
+    share = data.folder.validation
+    validation = max(1, round(share * train)) if share else 0
+    return {"train": train - validation, "validation": validation, "test": test}
+
+
+def _any_phi(config: PhiConfig) -> Phi:
+    """The configured φ; before the search, one that costs what any does."""
+    choice = "sigma/(sigma+0.3)" if config.choice == "auto" else config.choice
+    return Phi(*parse(choice), config.sigma_min, config.sigma_max)
+
+
+def _phase(config: Any, name: str, run: str) -> Phase:
+    return Phase(phase_json(config, name, run), name, run)
+
+
+def make_method(config: Any, run: str) -> Method:
+    """A run's method with fresh weights, fake ones under a fake mode."""
+    kind = methods()[method_of(run)]
+    if not issubclass(kind, TrainedMethod):
+        return kind()
+    training = _phase(config, "train", pretrained_run(run))
+    assert training.method is not None
+    return kind(training.method, config.unet, _any_phi(config.phi))
+
+
+def make_stepper(config: Any, stage: str, run: str, batch: int, steps: int = 0) -> Stepper:
+    """A run's stage, ready to take steps like those of its training.
+
+    Args:
+        config: the config.
+        stage: ``train`` or ``refine``.
+        run: the run.
+        batch: images a step.
+        steps: of the sampler that refinement unrolls; 0: as configured.
+    """
+    phase = _phase(config, stage, run)
+    method = make_method(config, run)
+    assert isinstance(method, TrainedMethod)
+    schedule = getattr(phase, stage).model_copy(update={"batch": batch})
+    part = phase.method if stage == "refine" else None
+    if part is not None and steps:
+        part = part.model_copy(update={"steps": steps})
+    stepper = Stepper(method, schedule, part, config.data.size)
+    stepper.prepare()
+    return stepper
+
+
+def _by_steps(part: Section | None, cost_of: Callable[[int], Cost]) -> Cost:
+    """The cost of what a part of a method's section, which may have a key ``steps``, is about."""
+    steps = getattr(part, "steps", 0)
+    return counted_by_steps(steps, cost_of) if steps else cost_of(0)
+
+
+class _Colorizing:
+    """A method with a batch of fake images, and what sampling it costs."""
+
+    def __init__(self, config: Any, row: str, images: int, calls: dict[Any, Any]) -> None:
+        with make_fake():
+            self.method = make_method(config, row).eval().requires_grad_(False)
+            if self.method.backbone is not None:
+                remember_calls(self.method.backbone, calls)
+            self.batch = blank_batch(images, config.data.size)
+        self.known: dict[str, Cost] = {}
+
+    def _noise(self, draw: int) -> Tensor:
+        return torch.empty_like(self.batch.target)
+
+    def _counted(self, sampling: Section | None, work: Callable[[Any], Any], what: str) -> Cost:
+        def cost_of(steps: int) -> Cost:
+            part = sampling.model_copy(update={"steps": steps}) if sampling and steps else sampling
+            key = what + (part.model_dump_json() if part else "")
+            if key not in self.known:
+                self.known[key] = measured(self.method.state_dict(), partial(work, part))
+            return self.known[key]
+
+        return _by_steps(sampling, cost_of)
+
+    @torch.no_grad()
+    def colorize(self, sampling: Section | None) -> Cost:
+        """The cost of the batch."""
+        batch = self.batch
+
+        def work(part: Section | None) -> None:
+            self.method.colorize(batch.sketch, batch.reference, self._noise, part)
+
+        return self._counted(sampling, work, "colorize")
+
+    def guide(self, sampling: SamplingConfig, distance: Distance) -> Cost:
+        """The cost of the batch under oracle guidance in one setting."""
+        method, batch = self.method, self.batch
+        assert isinstance(method, DenoisingMethod)
+
+        def work(part: SamplingConfig) -> None:
+            sigmas = method.spacing.sampling_sigmas(part.steps, part.last_call).float()
+            start, condition = self._noise(0), batch.condition()
+            guided_euler(method, condition, start, sigmas, batch.target, distance, 1.0)
+
+        return self._counted(sampling, work, "guide")
+
+
+@cache
+@torch.no_grad()
+def _lpips(images: int, size: int) -> Cost:
+    with make_fake():
+        network, blank = lpips_network("alex", BLANK), blank_batch(images, size)
+    return measured((), lambda: network(blank.target, blank.target))
+
+
+@cache
+@torch.no_grad()
+def _inception(images: int, size: int) -> Cost:
+    network = Inception(BLANK)  # folding normalisations into fake weights corrupts torch's heap
+    with make_fake():
+        blank = blank_batch(images, size)
+    return measured((), lambda: network(blank.target))
+
+
+class Workload:
+    """Every phase of every row that runs networks.
+
+    Args:
+        config: the config.
+        counts: images of each split.
+        gpus: how many share the work: a training batch is split among them, the other phases' rows
+            are spread over them.
+    """
+
+    def __init__(self, config: Any, counts: dict[str, int], gpus: int) -> None:
+        self.config, self.counts, self.gpus = config, counts, gpus
+        self._colorizing = cache(self._make_colorizing)
+        self._calls: dict[str, dict[Any, Any]] = {}
+
+    def lines(self) -> Iterator[Line]:
+        """A line for each, in the order they run.
+
+        Raises:
+            UserError: an extra package that a loss needs is missing.
+        """
+        rows = self.config.rows
+        trained = list(dict.fromkeys(trained_run(row) for row in rows if stage_of(row) != "none"))
+        phases: list[tuple[Callable[[str], Line], list[str]]] = [
+            (partial(self._training, "train"), list(dict.fromkeys(map(pretrained_run, trained)))),
+            (partial(self._training, "refine"), [r for r in trained if stage_of(r) == "refine"]),
+            (self._inference, rows),
+            (self._evaluation, rows),
+            (self._sweep, [row for row in self.config.sweep.rows if row in rows]),
+            (self._oracle, [row for row in self.config.oracle.rows if row in rows]),
+        ]
+        jobs = [(line, row) for line, rows in phases for row in rows]
+        for line, row in tqdm(jobs, "counting", unit=" phases", leave=False):
+            yield line(row)
+
+    def _runs(self, row: str) -> int:
+        return 1 if stage_of(row) == "none" else len(self.config.seeds)
+
+    def _make_colorizing(self, method: str, images: int) -> _Colorizing:
+        row = next(iter(methods()[method].rows))
+        return _Colorizing(self.config, row, images, self._calls.setdefault(method, {}))
+
+    def _training(self, stage: str, row: str) -> Line:
+        phase = _phase(self.config, stage, row)
+        schedule = in_steps(getattr(phase, stage), self.counts["train"])
+        batch = -(-schedule.batch // self.gpus)
+        calls: dict[Any, Any] = {}
+
+        @cache
+        def stepper(steps: int) -> Stepper:
+            with make_fake():
+                made = make_stepper(self.config, stage, row, batch, steps)
+            if made.method.backbone is not None:
+                remember_calls(made.method.backbone, calls)
+            return made
+
+        def cost(work: Callable[[Stepper], None]) -> Cost:
+            return _by_steps(
+                phase.method if stage == "refine" else None,
+                lambda steps: measured(stepper(steps).tensors(), partial(work, stepper(steps))),
+            )
+
+        step, validation = cost(Stepper.step), cost(Stepper.validate)
+        tensors = stepper(0).tensors()
+        intervals = -(-schedule.steps // schedule.checkpoint_every)
+        validations = intervals * self.counts["validation"] / batch / self.gpus
+        return Line(
+            stage,
+            row,
+            sum(p.numel() for p in stepper(0).method.parameters()),
+            ((step, schedule.steps), (validation, validations)),
+            self._runs(row),
+            sum(t.untyped_storage().nbytes() for t in tensors),
+        )
+
+    def _inference(self, row: str) -> Line:
+        test = self.counts["test"]
+        batch = min(self.config.infer.batch, test)
+        colorizing = self._colorizing(method_of(row), batch)
+        cost = colorizing.colorize(_phase(self.config, "infer", row).method)
+        passes = len(SETTINGS) * test / batch / self.gpus
+        parameters = count_parameters(colorizing.method)
+        return Line("infer", row, parameters, ((cost, passes),), self._runs(row))
+
+    def _evaluation(self, row: str) -> Line:
+        test = self.counts["test"]
+        batch, size = min(self.config.evaluate.batch, test), self.config.data.size
+        times = len(SETTINGS) * test / batch / self.gpus
+        networks = [_lpips(batch, size)]
+        if stage_of(row) != "none":
+            networks.append(_inception(batch, size))
+        return Line("evaluate", row, 0, tuple((n, times) for n in networks), self._runs(row))
+
+    def _sweep(self, row: str) -> Line:
+        images = min(self.config.sweep.images, self.counts["test"])
+        colorizing = self._colorizing(method_of(row), images)
+        sampling = _phase(self.config, "sweep", row).method
+        assert sampling is not None
+        tried = [s for _, _, s in variants(sampling, self.config.sweep.steps)]
+        passes = [(colorizing.colorize(s), 1 / self.gpus) for s in tried]
+        passes.append((_lpips(images, self.config.data.size), len(tried) / self.gpus))
+        return Line("sweep", row, count_parameters(colorizing.method), tuple(passes))
+
+    def _oracle(self, row: str) -> Line:
+        config = self.config
+        images = min(config.oracle.images, self.counts["test"])
+        guiding = self._colorizing(method_of(row), images)
+        distance: Distance = ssim_distance
+        if config.oracle.guide == "lpips":
+            with make_fake():
+                network = lpips_network("alex", BLANK)
+            distance = lambda x, y: network(x, y).flatten()  # noqa: E731
+        sampling = _phase(config, "oracle", row).method
+        assert isinstance(sampling, SamplingConfig)
+        costs = guiding.guide(sampling, distance), _lpips(images, config.data.size)
+        passes = tuple((cost, len(SETTINGS) / self.gpus) for cost in costs)
+        return Line("oracle", row, count_parameters(guiding.method), passes)

@@ -1,0 +1,49 @@
+"""What a stage minimises: one function of a batch, whichever the stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ssimbad.methods.base import Batch, RefinedMethod, TrainedMethod
+from ssimbad.section import Section
+from ssimbad.training.losses import refinement_losses
+from ssimbad.training.settings import RefineConfig, Schedule
+
+Objective = Callable[[Batch, torch.Generator], dict[str, Tensor]]
+
+
+def objectives(
+    method: TrainedMethod,
+    config: Schedule,
+    refinement: Section | None,
+    weights: str,
+    device: torch.device,
+) -> tuple[Objective, Objective, list[dict[str, str]]]:
+    """The named scalar losses of training and of validation, and what to record of their networks.
+
+    Args:
+        method: the method.
+        config: how to optimise; a :class:`RefineConfig` for the refinement stage.
+        refinement: that stage's part of the method's section, None for the first stage.
+        weights: where loss networks' weights may come from.
+        device: where loss networks go.
+
+    Raises:
+        UserError: weights, or an extra package a loss needs, cannot be had.
+    """
+    if not isinstance(config, RefineConfig):
+        networks = method.load_loss_networks(weights, device)
+        return method.training_losses, method.validation_losses, networks
+    assert isinstance(method, RefinedMethod)
+    assert refinement is not None
+    rollout, part = method.rollout, refinement
+    distances, networks = refinement_losses(config.strategy, config.clamp, weights, device)
+
+    def objective(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        images = rollout(batch, generator, part)
+        return {name: distance(images, batch.target) for name, distance in distances.items()}
+
+    return objective, objective, networks

@@ -1,0 +1,130 @@
+"""``ssimbad plan``: what it counts follows the config, and what it refuses is one line."""
+
+import math
+import re
+import resource
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssimbad import config
+from ssimbad.errors import UserError
+from ssimbad.plan.counting import Cost, Operation, make_fake, measured
+from ssimbad.plan.gpus import GPUS
+from ssimbad.plan.run import plan
+from ssimbad.plan.workload import Workload, image_counts, make_stepper
+from tests.conftest import run_cli, tiny_values
+
+PAPER = "data: {source: folder, size: 256, folder: {path: not-there}}\n" + (
+    "unet: {width: 64, blocks: 2, groups: 32}\nrows: [ssimbad]\nsweep: {rows: []}\noracle: {rows: []}\n"
+    "train: {batch: 32, optimizer: adamw, precision: 16-mixed}\n"
+)
+
+
+def step_cost(stage: str, row: str, batch: int, **changes: bool) -> Cost:
+    values = tiny_values()
+    values["refine"]["strategy"] = {"mse": 1.0}  # a loss network would outweigh so small a U-Net
+    values["ssimbad"]["refinement"] |= {"checkpointing": False} | changes
+    with make_fake():
+        stepper = make_stepper(config.validate(values), stage, row, batch)
+    return measured(stepper.tensors(), stepper.step)
+
+
+def test_twice_the_batch_is_twice_the_convolutions() -> None:
+    one, two = (step_cost("train", "ssimbad", batch).flops for batch in (2, 4))
+    assert two["convolution"] == 2 * one["convolution"] > 0
+    # Muon's products are of weights alone.
+    assert one["matmul"] < two["matmul"] < 2 * one["matmul"]
+
+
+def test_checkpointing_costs_operations_and_saves_memory() -> None:
+    plain = step_cost("refine", "ssimbad_refined", 4)
+    saving = step_cost("refine", "ssimbad_refined", 4, checkpointing=True)
+    assert saving.total > 1.2 * plain.total
+    assert saving.peak < 0.8 * plain.peak
+
+
+def test_every_phase_of_every_row_has_a_line() -> None:
+    rows = ["reference", "scft", "ssimbad", "ssimbad_refined"]
+    given = tiny_values() | {"seeds": [1, 2], "rows": rows}
+    given["sweep"]["rows"] = ["ssimbad"]
+    values = config.validate(given)
+    lines = list(Workload(values, image_counts(values, []), 1).lines())
+    found = {(line.phase, line.row) for line in lines}
+    assert {(p, r) for p in ("infer", "evaluate") for r in values.rows} <= found
+    assert ("refine", "ssimbad_refined") in found
+    assert ("train", "scft") in found
+    for line in lines:
+        assert (line.total.total == 0) == ((line.phase, line.row) == ("infer", "reference"))
+        assert line.runs == (2 if line.phase in ("train", "refine") else line.runs)
+
+
+def test_epochs_are_steps_and_a_resampled_row_is_not_trained() -> None:
+    values = tiny_values()
+    values["rows"] = ["ssimbad", "ssimbad_few_steps"]
+    values["sweep"]["rows"] = values["oracle"]["rows"] = []
+    values["train"] |= {"steps": 0, "epochs": 3, "warmup": 0, "checkpoint_every": 1}
+    loaded = config.validate(values)
+    counts = image_counts(loaded, [])
+    lines = {(x.phase, x.row): x for x in Workload(loaded, counts, 1).lines()}
+    assert lines["train", "ssimbad"].passes[0][1] == -(-3 * counts["train"] // loaded.train.batch)
+    assert ("infer", "ssimbad_few_steps") in lines
+    assert not {("train", "ssimbad_few_steps"), ("refine", "ssimbad_few_steps")} & set(lines)
+
+
+def test_gpus_are_slower_where_their_peak_is_lower() -> None:
+    products = (
+        Operation("convolution", 156 * 10**12 * 3600, 0),
+        Operation("matmul", 195 * 10**11 * 3600, 0),
+    )
+    cost = Cost(Counter(products))
+    assert GPUS["A100"].hours(cost, 1.0) == pytest.approx(2)
+    assert GPUS["A100"].hours(cost, 0.5) == pytest.approx(4)
+    assert GPUS["H100"].hours(cost, 1.0) < 2
+    assert not GPUS["RTX4090"].fits(24 * 10**9)
+
+
+def test_the_papers_size_is_planned_without_its_memory(tmp_path: Path) -> None:
+    overlay = tmp_path / "paper.yaml"
+    overlay.write_text(PAPER)
+    done = run_cli("plan", "--config", str(overlay), "--images", "31696", "579", "--gpu", "A100")
+    assert done.returncode == 0, done.stderr
+    line = next(x for x in done.stdout.splitlines() if re.match(r"train +ssimbad ", x))
+    assert "52,301,251" in line
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1.5 * 2**20, sys.platform
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"utilisation": 0}, "--utilisation 0: must be above 0 and at most 1"),
+        ({"utilisation": math.nan}, "--utilisation nan: must be above 0 and at most 1"),
+        ({"gpus": 0}, "--gpus 0: must be at least 1"),
+        ({"gpu_names": ["abacus"]}, "--gpu abacus: not known: GPUs are A100, H100, RTX4090"),
+        ({"images": [100]}, "--images: data.source is faces, whose numbers the config has"),
+    ],
+)
+def test_a_mistake_is_one_line(changes: dict[str, Any], told: str) -> None:
+    given = {"images": [], "gpu_names": [], "gpus": 1, "utilisation": 0.3} | changes
+    with pytest.raises(UserError) as raised:
+        plan(config.load([]), **given)
+    assert str(raised.value) == told
+
+
+def test_a_folder_that_is_not_there_needs_numbers(tmp_path: Path) -> None:
+    overlay = tmp_path / "folder.yaml"
+    overlay.write_text("data: {source: folder, folder: {path: not-there}}\n")
+    done = run_cli("plan", "--config", str(overlay))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith(
+        "ssimbad: data.folder.path: not-there: no such folder"
+    )
+    expected = {"data": {"folder": {"expect": {"train": 100, "test": 7}}}}
+    told = {"train": 95, "validation": 5, "test": 7}
+    assert image_counts(config.load([overlay], expected), []) == told
+    loaded = config.load([overlay])
+    assert image_counts(loaded, [200]) == {"train": 171, "validation": 9, "test": 20}
+    assert image_counts(loaded, [100, 7]) == {"train": 95, "validation": 5, "test": 7}
