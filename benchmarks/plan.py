@@ -27,7 +27,7 @@ from ssimbad.plan.counting import Arithmetic, Cost, make_fake, measured
 from ssimbad.plan.steps import Stepper
 from ssimbad.plan.workload import make_stepper
 
-ROW, BATCH, ROUNDS = "ssimbad", 8, 5
+ROW, BATCH, ROUNDS = "ssimbad", 8, 15
 SIZES = (64, 96, 128)
 _RETURN_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc's
 _MATRIX, _FLOATS, _CALLS = 1024, 2**25, 2000

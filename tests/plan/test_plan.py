@@ -47,6 +47,22 @@ def test_checkpointing_costs_operations_and_saves_memory() -> None:
     assert saving.peak < 0.8 * plain.peak
 
 
+def test_many_unrolled_steps_are_planned_as_if_all_were_counted() -> None:
+    values = tiny_values()
+    values["rows"], values["sweep"]["rows"], values["oracle"]["rows"] = ["ssimbad_refined"], [], []
+    values["refine"] |= {"precision": "16-mixed", "strategy": {"mse": 1.0}}
+    values["ssimbad"]["refinement"] |= {"steps": 7}
+    loaded = config.validate(values)
+    lines = Workload(loaded, image_counts(loaded, []), 1).lines()
+    planned = next(line for line in lines if line.phase == "refine")
+    with make_fake():
+        stepper = make_stepper(loaded, "refine", "ssimbad_refined", loaded.refine.batch)
+    counted = [measured(stepper.tensors(), work) for work in (stepper.step, stepper.validate)]
+    assert [cost.total for cost, _ in planned.passes] == [cost.total for cost in counted]
+    peaks = [cost.peak for cost, _ in planned.passes]
+    assert peaks == pytest.approx([cost.peak for cost in counted], rel=1e-3)
+
+
 def test_every_phase_of_every_row_has_a_line() -> None:
     rows = ["reference", "scft", "ssimbad", "ssimbad_refined"]
     given = tiny_values() | {"seeds": [1, 2], "rows": rows}

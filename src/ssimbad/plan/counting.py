@@ -248,7 +248,7 @@ def remember_calls(module: nn.Module, known: dict[Any, tuple[Any, Cost]]) -> Non
     """Have a module's calls without gradient counted once: a sampler makes hundreds that are alike.
 
     A further call on tensors of the same shapes and types returns empty tensors and counts as the
-    first did.
+    first did. Not for work under autocast, whose first call makes 16-bit weights that the others find.
 
     Args:
         module: takes tensors or None, and returns tensors; changed in place.

@@ -251,15 +251,11 @@ class Workload:
         phase = _phase(self.config, stage, row)
         schedule = in_steps(getattr(phase, stage), self.counts["train"])
         batch = -(-schedule.batch // self.gpus)
-        calls: dict[Any, Any] = {}
 
         @cache
         def stepper(steps: int) -> Stepper:
             with make_fake():
-                made = make_stepper(self.config, stage, row, batch, steps)
-            if made.method.backbone is not None:
-                remember_calls(made.method.backbone, calls)
-            return made
+                return make_stepper(self.config, stage, row, batch, steps)
 
         def cost(work: Callable[[Stepper], None]) -> Cost:
             return _by_steps(
