@@ -18,7 +18,7 @@ JOBS = {
     **{"data": 1, "phi": 1, "report": 1, "oracle": 1},
     **{"train": 4, "refine": 3, "sweep": 4, "infer": 9, "evaluate": 9},
 }
-USE_A_GPU = {"train", "refine", "infer", "evaluate", "sweep", "oracle"}
+USE_A_GPU = {"phi", "train", "refine", "infer", "evaluate", "sweep", "oracle"}
 
 
 def dry_run(*arguments: str) -> subprocess.CompletedProcess[str]:
