@@ -1,17 +1,19 @@
 """Copy finished runs' tables, findings, times and pictures into README.md, docs/results.md and docs/images.
 
-    .venv/bin/python docs/refresh.py [RESULTS | speed | rehearsal]
+    .venv/bin/python docs/refresh.py [RESULTS | speed | rehearsal | plan]
 
 RESULTS is the run to show, ``results-showcase`` unless given; the default run's time comes from
 ``results``. ``speed`` copies what ``make benchmark`` left in ``results`` into docs/speed.md instead, and
-``rehearsal`` the times and memory of ``config/rehearsal.yaml``'s jobs into docs/gpu.md. What stands between a
-file's ``<!-- results -->`` markers is replaced; nothing in it is typed by hand.
+``rehearsal`` the times and memory of ``config/rehearsal.yaml``'s jobs into docs/gpu.md; ``plan`` puts what
+``ssimbad plan`` says of config/paper.yaml into docs/plan.md. What stands between a file's
+``<!-- results -->`` markers is replaced; nothing in it is typed by hand.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -98,8 +100,17 @@ def refresh_rehearsal() -> None:
     replace(ROOT / "docs/gpu.md", f"{cost(results)}\n\n{jobs}")
 
 
+def refresh_plan() -> None:
+    """What the paper's run is estimated to take."""
+    command = [str(Path(sys.executable).with_name("ssimbad"))]
+    command += ["plan", "--config", str(ROOT / "config/paper.yaml")]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
+    replace(ROOT / "docs/plan.md", f"```\n{told.rstrip()}\n```")
+
+
 def main() -> None:
-    if refresh := {"speed": refresh_speed, "rehearsal": refresh_rehearsal}.get(sys.argv[-1]):
+    parts = {"speed": refresh_speed, "rehearsal": refresh_rehearsal, "plan": refresh_plan}
+    if refresh := parts.get(sys.argv[-1]):
         refresh()
         return
     shown = ROOT / (sys.argv[1] if len(sys.argv) > 1 else "results-showcase")
