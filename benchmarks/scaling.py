@@ -21,7 +21,7 @@ NUMBERS = {
     "phi": (250, 4000, 16000),
     "train": (250, 4000, 16000),
     "refine": (250, 4000, 16000),
-    "infer": (250, 1000, 2000),
+    "infer": (64, 128, 256, 1000),
     "evaluate": (64, 128, 256),
 }
 """Images a phase is given: training images, from ``infer`` on test images."""
@@ -92,7 +92,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
         for phase in ("data", "phi", "train"):
             run(phase, ROW.get(phase), [overlay], folder / "log")
         for phase in order[4:]:
-            if number in NUMBERS[phase] or phase == "infer":
+            if number in NUMBERS[phase]:
                 yield record("test images", number, phase, overlay)
     for size in SIZES:
         overlay = _overlay(folder / f"size{size}", 64, 32, size, 10)
