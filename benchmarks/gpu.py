@@ -48,9 +48,9 @@ def peaks(bench: Bench, side: int) -> dict[str, float]:
 
 
 def run(
-    device: torch.device, scale: Scale, names: list[str], output: Path, matrix: int = MATRIX
-) -> pd.DataFrame:
-    """Measure the named cases, or all, write ``output`` once all are done, and return their table."""
+    device: torch.device, scale: Scale, names: list[str], matrix: int = MATRIX
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Measure the named cases, or all: the record to write, and its table."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(device, scale, Path(folder))
         reached = peaks(bench, matrix)
@@ -68,7 +68,6 @@ def run(
         "packages": packages(),
         "entries": entries,
     }
-    write_json(output, record)
     columns = {
         "name": "phase",
         "precision": "precision",
@@ -80,11 +79,11 @@ def run(
         "fraction_of_peak": "of peak",
         "equal_within": "equal within",
     }
-    return pd.DataFrame(entries).reindex(columns=list(columns)).rename(columns=columns)
+    return record, pd.DataFrame(entries).reindex(columns=list(columns)).rename(columns=columns)
 
 
 def main() -> None:
-    """On the first GPU, or end with one line where there is none."""
+    """On the first GPU: print the named cases, or print and write all; one line where there is no GPU."""
     known = list(Bench(torch.device("cpu"), Scale(), Path()).cases)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"{', '.join(known)}; all where none is named")
@@ -94,7 +93,9 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("benchmarks.gpu: torch finds no CUDA GPU here", file=sys.stderr)
         sys.exit(2)
-    table = run(torch.device("cuda", 0), Scale(), names, OUTPUT)
+    record, table = run(torch.device("cuda", 0), Scale(), names)
+    if not names:
+        write_json(OUTPUT, record)
     print(table.to_string(index=False, float_format="{:.4g}".format))
 
 
