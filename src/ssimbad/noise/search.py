@@ -21,14 +21,11 @@ from ssimbad.diffusion.ddpm import TIMESTEPS, alpha_bars
 from ssimbad.noise.transforms import RATIONAL, Phi, candidates, parse
 from ssimbad.rng import torch_generator
 from ssimbad.section import Section
-from ssimbad.similarity import ssim
 
 C_RANGE = (0.01, 2.0)
 """Where c of σ/(σ + c) is searched."""
 _COARSE = 12
 _CURVE_POINTS = 25
-
-_AT_ONCE = 10  # noise levels on a CPU: more spill from its caches
 
 
 class PhiConfig(Section):
@@ -55,30 +52,6 @@ class PhiConfig(Section):
                 f"sigma_min ({self.sigma_min}) must be below sigma_max ({self.sigma_max})"
             )
         return self
-
-
-def ssim_curves(images: Tensor, noisy_means: Tensor, sigmas: Tensor, noise: Tensor) -> Tensor:
-    """SSIM of images and their noisy versions clamp(m_k x + σ_k n, −1, 1).
-
-    Args:
-        images: (N, 3, S, S) in [-1, 1], on any device.
-        noisy_means: factors m (K,) on the image; 1 for variance-exploding noise.
-        sigmas: noise levels (K,).
-        noise: (N, K, 3, S, S) standard normal, on the images' device.
-
-    Returns:
-        (N, K), on the CPU.
-    """
-    curves = []
-    at_once = _AT_ONCE if images.device.type == "cpu" else len(sigmas)
-    for image, own in zip(images, noise, strict=True):
-        truth = (image[None] + 1) / 2
-        means, levels = (v.to(image)[:, None, None, None] for v in (noisy_means, sigmas))
-        chunks = (v.split(at_once) for v in (means, levels, own))
-        for mean, level, draw in zip(*chunks, strict=True):
-            noisy = torch.addcmul(mean * image, level, draw).clamp_(-1, 1)
-            curves.append(ssim((noisy + 1) / 2, truth))
-    return torch.cat(curves).reshape(len(images), -1).cpu()
 
 
 def mean_r2(axis: np.ndarray, curves: np.ndarray) -> float:
@@ -129,18 +102,21 @@ class Search:
     """
 
     def __init__(self, config: PhiConfig, images: Tensor, names: list[str], seed: int) -> None:
+        from ssimbad.noise.degradation import Degradation  # Numba, which no other phase needs
+
         self.config, self.images = config, images
         shape = (config.points, *images.shape[1:])
         draws = [torch.randn(shape, generator=torch_generator(seed, "phi", name)) for name in names]
         self.noise = torch.stack(draws).to(images.device)
+        self._degradation = Degradation(images, self.noise)
 
     def r2(self, phi: Phi) -> float:
         """Mean R² of SSIM against ``phi``."""
         fractions = torch.linspace(0, 1, self.config.points, dtype=torch.float64)
         first, last = phi.bounds()
         sigmas = phi.uniform(fractions)
-        curves = ssim_curves(self.images, torch.ones_like(sigmas), sigmas, self.noise)
-        return mean_r2(torch.lerp(first, last, fractions).numpy(), curves.double().numpy())
+        curves = self._degradation.ssim(torch.ones_like(sigmas), sigmas)
+        return mean_r2(torch.lerp(first, last, fractions).numpy(), curves.numpy())
 
     def refine_c(self) -> tuple[Phi, float]:
         """σ/(σ + c) with the best c in [0.01, 2], sought continuously in ln c, and its R²."""
@@ -181,10 +157,9 @@ class Search:
             rows.append((spacing, phi.label(), phi(sigmas), torch.ones_like(sigmas), sigmas))
         curves = []
         for spacing, axis_name, axis, means, sigmas in rows:
-            noise = self.noise[:, :count]
-            values = ssim_curves(self.images, means, sigmas, noise).double().numpy()
-            mean, level = (v.to(noise.device)[:, None, None, None] for v in (means, sigmas))
-            noisy = (mean * self.images[0] + level * noise[0]).clamp(-1, 1).cpu()
+            values = self._degradation.ssim(means, sigmas).numpy()
+            mean, level = (v.to(self.noise.device)[:, None, None, None] for v in (means, sigmas))
+            noisy = (mean * self.images[0] + level * self.noise[0, :count]).clamp(-1, 1).cpu()
             curves.append(
                 Curve(
                     spacing,

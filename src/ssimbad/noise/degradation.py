@@ -1,0 +1,146 @@
+"""How SSIM falls as noise grows: one compiled pass over each noisy image on a CPU, tensors elsewhere.
+
+The search asks for SSIM some thirty thousand times, each time of a new noisy image, and as tensors most
+of a CPU's time goes into moving intermediates. Numba's loops add noise, sum windows and compute SSIM row
+by row, within the first-level cache: the arithmetic of :func:`ssimbad.similarity.ssim`.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numba
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssimbad.similarity import C1, C2, UNBIASED, WINDOW, ssim, window_mean
+
+# In float32, for a plain Python number would make the loops' arithmetic float64.
+_C1, _C2, _UNBIASED, _SHARE = map(np.float32, (C1, C2, UNBIASED, 1 / WINDOW**2))
+_ZERO, _HALF, _ONE, _TWO = map(np.float32, (0, 0.5, 1, 2))
+_MARGIN = WINDOW - 1
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy")
+def _plane_ssim(
+    image: np.ndarray,
+    mean_x: np.ndarray,
+    variance_x: np.ndarray,
+    noise: np.ndarray,
+    mean: np.float32,
+    level: np.float32,
+) -> float:
+    """SSIM of a plane (H, W) in [-1, 1] and clamp(mean · image + level · noise, −1, 1).
+
+    ``mean_x`` and ``variance_x`` (H − 6, W) are the windows' of image / 2, zero past the last window:
+    columns go up to W, a whole number of vector registers, of which SSIM's mean takes those with windows.
+    """
+    height, width = image.shape
+    # The last rows of the noisy plane y / 2, of its square and of its product with the image: a ring.
+    # Division must not look for zeros (error_model), or the loop would not be vectorised.
+    rings = np.empty((3, WINDOW, width), np.float32)
+    column_y, column_yy, column_xy = np.zeros((3, width + _MARGIN), np.float32)
+    values = np.empty(width, np.float32)
+    total = 0.0
+    for row in range(height):
+        at = row % WINDOW
+        for j in range(width):
+            y = mean * image[row, j] + level * noise[row, j]
+            below = y if y < _ONE else _ONE
+            half_y = (below if below > -_ONE else -_ONE) * _HALF
+            rings[0, at, j] = half_y
+            rings[1, at, j] = half_y * half_y
+            rings[2, at, j] = half_y * (image[row, j] * _HALF)
+        if row < _MARGIN:
+            continue
+        for j in range(width):
+            sum_y, sum_yy, sum_xy = _ZERO, _ZERO, _ZERO
+            for k in range(WINDOW):
+                sum_y += rings[0, k, j]
+                sum_yy += rings[1, k, j]
+                sum_xy += rings[2, k, j]
+            column_y[j], column_yy[j], column_xy[j] = sum_y, sum_yy, sum_xy
+        top = row - _MARGIN
+        for j in range(width):
+            sum_y, sum_yy, sum_xy = _ZERO, _ZERO, _ZERO
+            for k in range(WINDOW):
+                sum_y += column_y[j + k]
+                sum_yy += column_yy[j + k]
+                sum_xy += column_xy[j + k]
+            mean_y = sum_y * _SHARE
+            variance_y = sum_yy * _SHARE - mean_y * mean_y
+            covariance = _UNBIASED * (sum_xy * _SHARE - mean_x[top, j] * mean_y)
+            variances = _UNBIASED * (variance_x[top, j] + variance_y)
+            a, b = mean_x[top, j] + _HALF, mean_y + _HALF
+            values[j] = ((_TWO * a * b + _C1) * (_TWO * covariance + _C2)) / (
+                (a * a + b * b + _C1) * (variances + _C2)
+            )
+        total += values[: width - _MARGIN].sum()
+    return total / ((height - _MARGIN) * (width - _MARGIN))
+
+
+@numba.njit(nogil=True)
+def _curve(
+    image: np.ndarray,
+    mean_x: np.ndarray,
+    variance_x: np.ndarray,
+    noise: np.ndarray,
+    means: np.ndarray,
+    levels: np.ndarray,
+) -> np.ndarray:
+    """(K,) mean SSIM of the planes of an image (C, H, W) under noise (K, C, H, W)."""
+    curve = np.zeros(len(levels))
+    for k in range(len(levels)):
+        for plane in range(len(image)):
+            curve[k] += _plane_ssim(
+                image[plane],
+                mean_x[plane],
+                variance_x[plane],
+                noise[k, plane],
+                means[k],
+                levels[k],
+            )
+    return curve / len(image)
+
+
+class Degradation:
+    """Images and the noise they are measured under.
+
+    Args:
+        images: (N, C, H, W) float32 in [-1, 1], on the device that is to compute.
+        noise: (N, K, C, H, W) float32, standard normal, on the same device.
+    """
+
+    def __init__(self, images: Tensor, noise: Tensor) -> None:
+        self.images, self.noise = images, noise
+        self._planes: list[np.ndarray] = []
+        if images.device.type == "cpu":
+            halves = images / 2
+            mean_x = window_mean(halves)
+            variance_x = window_mean(halves * halves) - mean_x**2
+            padded = (F.pad(values, (0, _MARGIN)) for values in (mean_x, variance_x))
+            self._planes = [v.contiguous().numpy() for v in (images, *padded, noise)]
+
+    def ssim(self, means: Tensor, sigmas: Tensor) -> Tensor:
+        """SSIM of every image x and its noisy versions clamp(m_k x + σ_k n_k, −1, 1).
+
+        Args:
+            means: factors m (K',) on the image, K' ≤ K; 1 for variance-exploding noise.
+            sigmas: noise levels (K',).
+
+        Returns:
+            (N, K') float64, on the CPU.
+        """
+        if self._planes:
+            one = partial(_curve, means=means.float().numpy(), levels=sigmas.float().numpy())
+            with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+                return torch.from_numpy(np.stack(list(threads.map(one, *self._planes))))
+        mean, level = (v.to(self.images)[:, None, None, None] for v in (means, sigmas))
+        curves = []
+        for image, noise in zip(self.images, self.noise[:, : len(sigmas)], strict=True):
+            noisy = torch.addcmul(mean * image, level, noise).clamp_(-1, 1)
+            curves.append(ssim((noisy + 1) / 2, (image[None] + 1) / 2))
+        return torch.stack(curves).double().cpu()

@@ -1,0 +1,54 @@
+"""SSIM under noise against scikit-image and against the tensors' SSIM."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from ssimbad.noise.degradation import Degradation
+from ssimbad.similarity import ssim
+
+MEANS = torch.tensor([1.0, 1.0, 0.7, 0.01])
+SIGMAS = torch.tensor([0.002, 0.3, 0.7, 80.0])
+
+
+def images_and_noise(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(height)
+    coarse = torch.rand(2, 3, 4, 4, generator=generator) * 2 - 1
+    images = torch.nn.functional.interpolate(coarse, size=(height, width), mode="nearest")
+    images[1, 0] = 0.94  # flat, where variances are all rounding
+    return images, torch.randn(2, len(SIGMAS) + 1, 3, height, width, generator=generator)
+
+
+@pytest.mark.parametrize(("height", "width"), [(12, 9), (16, 23), (64, 64), (40, 131)])
+def test_equals_scikit_image(height: int, width: int) -> None:
+    images, noise = images_and_noise(height, width)
+    found = Degradation(images, noise).ssim(MEANS, SIGMAS)
+    assert found.shape == (2, len(SIGMAS))
+    for i, image in enumerate(images.double().numpy()):
+        for k, (mean, sigma) in enumerate(zip(MEANS.tolist(), SIGMAS.tolist(), strict=True)):
+            noisy = np.clip(mean * image + sigma * noise[i, k].numpy(), -1, 1)
+            expected = structural_similarity(
+                (image + 1) / 2, (noisy + 1) / 2, channel_axis=0, data_range=1
+            )
+            assert found[i, k].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_equals_the_tensors_similarity() -> None:
+    images, noise = images_and_noise(32, 48)
+    found = Degradation(images, noise).ssim(MEANS, SIGMAS)
+    noisy = MEANS[:, None, None, None] * images[0] + SIGMAS[:, None, None, None] * noise[0, :-1]
+    expected = ssim((noisy.clamp(-1, 1) + 1) / 2, (images[:1] + 1) / 2)
+    torch.testing.assert_close(found[0].float(), expected, atol=1e-5, rtol=0)
+
+
+def test_images_in_another_layout_and_other_threads_give_the_same() -> None:
+    images, noise = images_and_noise(16, 16)
+    expected = Degradation(images, noise).ssim(MEANS, SIGMAS)
+    last = images.contiguous(memory_format=torch.channels_last)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert torch.equal(Degradation(last, noise).ssim(MEANS, SIGMAS), expected)
+    finally:
+        torch.set_num_threads(threads)
