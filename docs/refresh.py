@@ -87,7 +87,7 @@ def refresh_speed() -> None:
         f"{machine['processor']}, {machine['cores']} cores: {machine['matmul_gflops']:.0f} GFLOP/s in"
         f" matrix products, {machine['copy_gb_per_s']:.0f} GB/s in copies.",
         table,
-        f"Of a training item's {item['ours']:.2f} ms, drawing its warp takes {item['draw_ms']:.2f}, the warp's"
+        f"Of a training item's {item['ours']:.2f} ms, drawing its warp takes {item['draw_ms']:.2f}, its"
         f" map {item['map_ms']:.2f} and the cubic remap {item['our_remap_ms']:.2f}. OpenCV's remap takes"
         f" {item['opencv_remap_ms']:.2f}: in ours' place, the ratio would be {most:.1f}; were OpenCV's all"
         f" there is, {item['plain'] / item['opencv_remap_ms']:.1f}.",
