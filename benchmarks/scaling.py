@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import psutil
 import yaml
 from tqdm import tqdm
 
+from benchmarks.case import timed
 from benchmarks.machine import peak_mib
 
 NUMBERS = {
@@ -107,11 +110,15 @@ def study(folder: Path) -> pd.DataFrame:
 
 
 def startup(folder: Path) -> dict[str, float]:
-    """Seconds of ``ssimbad --help`` and, as a bound from above of their start, of whole commands at
-    config/tiny.yaml's size."""
+    """Seconds of importing what training cannot do without, of ``ssimbad --help`` and, as a bound from above
+    of their start, of whole commands at config/tiny.yaml's size."""
     overlay = folder / "startup.yaml"
     overlay.write_text(yaml.safe_dump({"results": str(folder / "startup")}))
-    found = {"--help": run("--help", None, [], folder / "log")[0]}
+    found = {}
+    for library in ("torch", "pytorch_lightning"):
+        command = [sys.executable, "-c", f"import {library}"]
+        found[f"import {library}"] = timed(partial(subprocess.run, command, check=True))[0]
+    found["--help"] = run("--help", None, [], folder / "log")[0]
     for phase in NUMBERS:
         found[phase] = run(phase, ROW.get(phase), [TINY, overlay], folder / "log")[0]
     return found

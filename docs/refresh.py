@@ -92,7 +92,7 @@ def refresh_speed() -> None:
         f" {item['opencv_remap_ms']:.2f}: in ours' place, the ratio would be {most:.1f}; were OpenCV's all"
         f" there is, {item['plain'] / item['opencv_remap_ms']:.1f}.",
         "![Ratios](images/benchmarks.png)",
-        "Seconds of whole commands at config/tiny.yaml's size:",
+        "Seconds of imports and of whole commands at config/tiny.yaml's size:",
         start,
         "Seconds and peak memory (MiB, all of a command's processes) by number of images and by size:",
         *studies,
