@@ -1,12 +1,11 @@
-"""SSIM under noise against scikit-image and against the tensors' SSIM."""
+"""SSIM under noise against scikit-image and against what a GPU computes."""
 
 import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from ssimbad.noise.degradation import Degradation
-from ssimbad.similarity import ssim
+from ssimbad.noise.degradation import Degradation, tensor_ssim
 
 MEANS = torch.tensor([1.0, 1.0, 0.7, 0.01])
 SIGMAS = torch.tensor([0.002, 0.3, 0.7, 80.0])
@@ -20,7 +19,7 @@ def images_and_noise(height: int, width: int) -> tuple[torch.Tensor, torch.Tenso
     return images, torch.randn(2, len(SIGMAS) + 1, 3, height, width, generator=generator)
 
 
-@pytest.mark.parametrize(("height", "width"), [(12, 9), (16, 23), (64, 64), (40, 131)])
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (16, 23), (64, 64), (40, 131)])
 def test_equals_scikit_image(height: int, width: int) -> None:
     images, noise = images_and_noise(height, width)
     found = Degradation(images, noise).ssim(MEANS, SIGMAS)
@@ -34,12 +33,11 @@ def test_equals_scikit_image(height: int, width: int) -> None:
             assert found[i, k].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_equals_the_tensors_similarity() -> None:
+def test_tensors_as_on_a_gpu_give_the_same() -> None:
     images, noise = images_and_noise(32, 48)
-    found = Degradation(images, noise).ssim(MEANS, SIGMAS)
-    noisy = MEANS[:, None, None, None] * images[0] + SIGMAS[:, None, None, None] * noise[0, :-1]
-    expected = ssim((noisy.clamp(-1, 1) + 1) / 2, (images[:1] + 1) / 2)
-    torch.testing.assert_close(found[0].float(), expected, atol=1e-5, rtol=0)
+    found = tensor_ssim(images, noise, MEANS, SIGMAS)
+    expected = Degradation(images, noise).ssim(MEANS, SIGMAS)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_images_in_another_layout_and_other_threads_give_the_same() -> None:

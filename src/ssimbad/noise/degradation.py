@@ -1,6 +1,6 @@
 """How SSIM falls as noise grows: one compiled pass over each noisy image on a CPU, tensors elsewhere.
 
-The search asks for SSIM some thirty thousand times, each time of a new noisy image, and as tensors most
+The search asks for SSIM tens of thousands of times, each time of a new noisy image, and as tensors most
 of a CPU's time goes into moving intermediates. Numba's loops add noise, sum windows and compute SSIM row
 by row, within the first-level cache: the arithmetic of :func:`ssimbad.similarity.ssim`.
 """
@@ -35,14 +35,15 @@ def _plane_ssim(
 ) -> float:
     """SSIM of a plane (H, W) in [-1, 1] and clamp(mean · image + level · noise, −1, 1).
 
-    ``mean_x`` and ``variance_x`` (H − 6, W) are the windows' of image / 2, zero past the last window:
+    ``mean_x`` and ``variance_x`` (H − 6, W) are the windows' of x = image / 2, zero past the last window:
     columns go up to W, a whole number of vector registers, of which SSIM's mean takes those with windows.
+    Moments are of x and of d = y / 2 − x, so that little noise on a flat region keeps its precision.
     """
     height, width = image.shape
-    # The last rows of the noisy plane y / 2, of its square and of its product with the image: a ring.
+    # The last rows of d, of its square and of its product with x: a ring.
     # Division must not look for zeros (error_model), or the loop would not be vectorised.
     rings = np.empty((3, WINDOW, width), np.float32)
-    column_y, column_yy, column_xy = np.zeros((3, width + _MARGIN), np.float32)
+    column_d, column_dd, column_xd = np.zeros((3, width + _MARGIN), np.float32)
     values = np.empty(width, np.float32)
     total = 0.0
     for row in range(height):
@@ -50,31 +51,34 @@ def _plane_ssim(
         for j in range(width):
             y = mean * image[row, j] + level * noise[row, j]
             below = y if y < _ONE else _ONE
-            half_y = (below if below > -_ONE else -_ONE) * _HALF
-            rings[0, at, j] = half_y
-            rings[1, at, j] = half_y * half_y
-            rings[2, at, j] = half_y * (image[row, j] * _HALF)
+            x = image[row, j] * _HALF
+            d = (below if below > -_ONE else -_ONE) * _HALF - x
+            rings[0, at, j] = d
+            rings[1, at, j] = d * d
+            rings[2, at, j] = x * d
         if row < _MARGIN:
             continue
         for j in range(width):
-            sum_y, sum_yy, sum_xy = _ZERO, _ZERO, _ZERO
+            sum_d, sum_dd, sum_xd = _ZERO, _ZERO, _ZERO
             for k in range(WINDOW):
-                sum_y += rings[0, k, j]
-                sum_yy += rings[1, k, j]
-                sum_xy += rings[2, k, j]
-            column_y[j], column_yy[j], column_xy[j] = sum_y, sum_yy, sum_xy
+                sum_d += rings[0, k, j]
+                sum_dd += rings[1, k, j]
+                sum_xd += rings[2, k, j]
+            column_d[j], column_dd[j], column_xd[j] = sum_d, sum_dd, sum_xd
         top = row - _MARGIN
         for j in range(width):
-            sum_y, sum_yy, sum_xy = _ZERO, _ZERO, _ZERO
+            sum_d, sum_dd, sum_xd = _ZERO, _ZERO, _ZERO
             for k in range(WINDOW):
-                sum_y += column_y[j + k]
-                sum_yy += column_yy[j + k]
-                sum_xy += column_xy[j + k]
-            mean_y = sum_y * _SHARE
-            variance_y = sum_yy * _SHARE - mean_y * mean_y
-            covariance = _UNBIASED * (sum_xy * _SHARE - mean_x[top, j] * mean_y)
-            variances = _UNBIASED * (variance_x[top, j] + variance_y)
-            a, b = mean_x[top, j] + _HALF, mean_y + _HALF
+                sum_d += column_d[j + k]
+                sum_dd += column_dd[j + k]
+                sum_xd += column_xd[j + k]
+            mean_d = sum_d * _SHARE
+            variance_d = sum_dd * _SHARE - mean_d * mean_d
+            shared = variance_x[top, j] + (sum_xd * _SHARE - mean_x[top, j] * mean_d)
+            covariance = _UNBIASED * shared
+            variances = _UNBIASED * (_TWO * shared + variance_d)
+            a = mean_x[top, j] + _HALF
+            b = a + mean_d
             values[j] = ((_TWO * a * b + _C1) * (_TWO * covariance + _C2)) / (
                 (a * a + b * b + _C1) * (variances + _C2)
             )
@@ -106,6 +110,16 @@ def _curve(
     return curve / len(image)
 
 
+def tensor_ssim(images: Tensor, noise: Tensor, means: Tensor, sigmas: Tensor) -> Tensor:
+    """What :meth:`Degradation.ssim` gives, of tensors on any device: slow on a CPU."""
+    mean, level = (v.to(images)[:, None, None, None] for v in (means, sigmas))
+    curves = []
+    for image, own in zip(images, noise[:, : len(sigmas)], strict=True):
+        noisy = torch.addcmul(mean * image, level, own).clamp_(-1, 1)
+        curves.append(ssim((noisy + 1) / 2, (image[None] + 1) / 2))
+    return torch.stack(curves).double().cpu()
+
+
 class Degradation:
     """Images and the noise they are measured under.
 
@@ -118,10 +132,10 @@ class Degradation:
         self.images, self.noise = images, noise
         self._planes: list[np.ndarray] = []
         if images.device.type == "cpu":
-            halves = images / 2
+            halves = images.double() / 2
             mean_x = window_mean(halves)
             variance_x = window_mean(halves * halves) - mean_x**2
-            padded = (F.pad(values, (0, _MARGIN)) for values in (mean_x, variance_x))
+            padded = (F.pad(values.float(), (0, _MARGIN)) for values in (mean_x, variance_x))
             self._planes = [v.contiguous().numpy() for v in (images, *padded, noise)]
 
     def ssim(self, means: Tensor, sigmas: Tensor) -> Tensor:
@@ -134,13 +148,8 @@ class Degradation:
         Returns:
             (N, K') float64, on the CPU.
         """
-        if self._planes:
-            one = partial(_curve, means=means.float().numpy(), levels=sigmas.float().numpy())
-            with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-                return torch.from_numpy(np.stack(list(threads.map(one, *self._planes))))
-        mean, level = (v.to(self.images)[:, None, None, None] for v in (means, sigmas))
-        curves = []
-        for image, noise in zip(self.images, self.noise[:, : len(sigmas)], strict=True):
-            noisy = torch.addcmul(mean * image, level, noise).clamp_(-1, 1)
-            curves.append(ssim((noisy + 1) / 2, (image[None] + 1) / 2))
-        return torch.stack(curves).double().cpu()
+        if not self._planes:
+            return tensor_ssim(self.images, self.noise, means, sigmas)
+        one = partial(_curve, means=means.float().numpy(), levels=sigmas.float().numpy())
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            return torch.from_numpy(np.stack(list(threads.map(one, *self._planes))))
