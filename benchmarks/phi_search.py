@@ -33,7 +33,7 @@ def make_search(
 
 def ours(search: Search) -> list[float]:
     """R² of every candidate, batched."""
-    return [search.r2(phi) for phi in candidates(CONFIG.sigma_min, CONFIG.sigma_max)]
+    return search.r2(candidates(CONFIG.sigma_min, CONFIG.sigma_max))
 
 
 def plain_r2(search: Search, phi: Phi) -> float:

@@ -91,7 +91,7 @@ def phi(config: Phase, results: Results) -> None:
         best, r2 = ranking[0]
     else:
         best = Phi(*parse(section.choice), section.sigma_min, section.sigma_max)
-        r2 = search.r2(best)
+        r2 = search.r2([best])[0]
     lines = [f"{p.name},{p.c:.6g},{score:.6f}" for p, score in ranking]
     write_text(results.phi / "ranking.csv", "\n".join(["phi,c,r2", *lines]) + "\n")
     _write_curves(search.curves(best), results.phi)

@@ -22,7 +22,7 @@ def search() -> Search:
 @pytest.mark.parametrize(("name", "c"), [(RATIONAL, 0.3), ("ln(sigma)", 0.0), ("1/sigma", 0.0)])
 def test_r2_equals_the_plain_protocol(search: Search, name: str, c: float) -> None:
     phi = Phi(name, c, CONFIG.sigma_min, CONFIG.sigma_max)
-    assert search.r2(phi) == pytest.approx(plain_r2(search, phi), abs=1e-5)
+    assert search.r2([phi]) == pytest.approx([plain_r2(search, phi)], abs=1e-5)
 
 
 def test_r2_of_a_line_is_one_and_of_a_parabola_is_known() -> None:
@@ -40,14 +40,14 @@ def test_refined_c_is_no_worse_than_any_candidate_of_its_family(search: Search) 
     assert C_RANGE[0] <= refined.c <= C_RANGE[1]
     family = [s for phi, s in ranking if phi.name == RATIONAL]
     assert score >= max(family) - 1e-4
-    assert search.r2(best) == r2
+    assert search.r2([best]) == [r2]
 
 
 def test_noise_belongs_to_the_image_not_to_its_place(search: Search) -> None:
     swapped = Search(CONFIG, search.images.flip(0), ["b", "a"], seed=3)
     assert torch.equal(swapped.noise[0], search.noise[1])
     phi = Phi(RATIONAL, 0.3, CONFIG.sigma_min, CONFIG.sigma_max)
-    assert swapped.r2(phi) == pytest.approx(search.r2(phi), abs=1e-9)
+    assert swapped.r2([phi]) == pytest.approx(search.r2([phi]), abs=1e-9)
 
 
 def test_curves_cover_each_spacing_from_clean_to_noise(search: Search) -> None:

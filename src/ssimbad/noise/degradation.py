@@ -87,7 +87,7 @@ def _plane_ssim(
 
 
 @numba.njit(nogil=True)
-def _curve(
+def _curves(
     image: np.ndarray,
     mean_x: np.ndarray,
     variance_x: np.ndarray,
@@ -95,29 +95,34 @@ def _curve(
     means: np.ndarray,
     levels: np.ndarray,
 ) -> np.ndarray:
-    """(K,) mean SSIM of the planes of an image (C, H, W) under noise (K, C, H, W)."""
-    curve = np.zeros(len(levels))
-    for k in range(len(levels)):
+    """(P, K) mean SSIM of the planes of an image (C, H, W) under noise (K, C, H, W) at levels (P, K).
+
+    A plane of noise is read from memory once, for all P.
+    """
+    curves = np.zeros(levels.shape)
+    for k in range(len(means)):
         for plane in range(len(image)):
-            curve[k] += _plane_ssim(
-                image[plane],
-                mean_x[plane],
-                variance_x[plane],
-                noise[k, plane],
-                means[k],
-                levels[k],
-            )
-    return curve / len(image)
+            for p in range(len(levels)):
+                curves[p, k] += _plane_ssim(
+                    image[plane],
+                    mean_x[plane],
+                    variance_x[plane],
+                    noise[k, plane],
+                    means[k],
+                    levels[p, k],
+                )
+    return curves / len(image)
 
 
 def tensor_ssim(images: Tensor, noise: Tensor, means: Tensor, sigmas: Tensor) -> Tensor:
     """What :meth:`Degradation.ssim` gives, of tensors on any device: slow on a CPU."""
-    mean, level = (v.to(images)[:, None, None, None] for v in (means, sigmas))
     curves = []
-    for image, own in zip(images, noise[:, : len(sigmas)], strict=True):
-        noisy = torch.addcmul(mean * image, level, own).clamp_(-1, 1)
-        curves.append(ssim((noisy + 1) / 2, (image[None] + 1) / 2))
-    return torch.stack(curves).double().cpu()
+    for image, own in zip(images, noise[:, : len(means)], strict=True):
+        for levels in sigmas:
+            mean, level = (v.to(images)[:, None, None, None] for v in (means, levels))
+            noisy = torch.addcmul(mean * image, level, own).clamp_(-1, 1)
+            curves.append(ssim((noisy + 1) / 2, (image[None] + 1) / 2))
+    return torch.stack(curves).double().cpu().reshape(len(images), *sigmas.shape).transpose(0, 1)
 
 
 class Degradation:
@@ -139,17 +144,18 @@ class Degradation:
             self._planes = [v.contiguous().numpy() for v in (images, *padded, noise)]
 
     def ssim(self, means: Tensor, sigmas: Tensor) -> Tensor:
-        """SSIM of every image x and its noisy versions clamp(m_k x + σ_k n_k, −1, 1).
+        """SSIM of every image x and its noisy versions clamp(m_k x + σ_pk n_k, −1, 1).
 
         Args:
             means: factors m (K',) on the image, K' ≤ K; 1 for variance-exploding noise.
-            sigmas: noise levels (K',).
+            sigmas: noise levels (P, K'), of P schedules.
 
         Returns:
-            (N, K') float64, on the CPU.
+            (P, N, K') float64, on the CPU.
         """
         if not self._planes:
             return tensor_ssim(self.images, self.noise, means, sigmas)
-        one = partial(_curve, means=means.float().numpy(), levels=sigmas.float().numpy())
+        one = partial(_curves, means=means.float().numpy(), levels=sigmas.float().numpy())
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            return torch.from_numpy(np.stack(list(threads.map(one, *self._planes))))
+            curves = list(threads.map(one, *self._planes))
+        return torch.from_numpy(np.stack(curves, 1))
