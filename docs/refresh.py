@@ -2,10 +2,10 @@
 
     .venv/bin/python docs/refresh.py [RESULTS | speed | rehearsal | plan]
 
-RESULTS is the run to show, ``results-showcase`` unless given; the default run's time comes from
-``results``. ``speed`` copies what ``make benchmark`` left in ``results`` into docs/speed.md instead, and
-``rehearsal`` the times and memory of ``config/rehearsal.yaml``'s jobs into docs/gpu.md; ``plan`` puts what
-``ssimbad plan`` says of config/paper.yaml into docs/plan.md. What stands between a file's
+RESULTS is the run to show, ``results`` unless given. ``speed`` copies what ``make benchmark`` left in
+``results`` into docs/speed.md instead, and ``rehearsal`` the times and memory of
+``config/rehearsal.yaml``'s jobs into docs/gpu.md; ``plan`` puts what ``ssimbad plan`` says of
+config/paper.yaml into docs/plan.md. What stands between a file's
 ``<!-- results -->`` markers is replaced; nothing in it is typed by hand.
 """
 
@@ -122,15 +122,13 @@ def main() -> None:
     if refresh := parts.get(sys.argv[-1]):
         refresh()
         return
-    shown = ROOT / (sys.argv[1] if len(sys.argv) > 1 else "results-showcase")
+    shown = ROOT / (sys.argv[1] if len(sys.argv) > 1 else "results")
     images = ROOT / "docs" / "images"
     images.mkdir(exist_ok=True)
     for name in PICTURES:
         shutil.copyfile(shown / "figures" / f"{name}.png", images / f"{name}.png")
     table, found = (shown / "table.md").read_text(), (shown / "findings.md").read_text()
-    default = ROOT / "results"
-    also = "" if shown == default else f"\n\nThe default: {cost(default)}"
-    replace(ROOT / "README.md", f"{table}\n{cost(shown)}{also}")
+    replace(ROOT / "README.md", f"{table}\n{cost(shown)}")
     claims = found.split("\n", 1)[1].replace("\n## ", "\n### ")
     replace(ROOT / "docs/results.md", f"{cost(shown)}\n\n{table}\n## The paper's claims\n{claims}")
 

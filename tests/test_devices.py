@@ -25,7 +25,7 @@ def test_a_compiled_networks_checkpoint_is_the_plain_ones(
         for part in ("data", "phi"):
             shutil.copytree(prepared.root / part, results.root / part)
         values = tiny_values() | {"compile": compiled}
-        values["unet"]["multipliers"] = [1]
+        values["unet"] |= {"multipliers": [1], "attention": []}
         values["train"] |= {"steps": 2, "warmup": 0, "checkpoint_every": 2, "ema": 0.5}
         seen = []
         if compiled:

@@ -29,7 +29,7 @@ class UNetConfig(Section):
     )
     blocks: int = Field(ge=1, le=8, description="residual blocks a level (depth)")
     attention: list[int] = Field(
-        description="levels (0 = finest) whose blocks attend, besides the bottleneck"
+        description="levels (0 = finest) whose blocks attend, besides the bottleneck (published: none)"
     )
     heads: int = Field(ge=1, description="attention heads")
     groups: int = Field(ge=1, description="group-normalisation groups")
