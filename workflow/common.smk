@@ -1,5 +1,6 @@
 # What all rules share: the validated config, the rows, and which code each phase runs.
 import ast
+import os
 import shlex
 import sys
 from functools import cache
@@ -19,9 +20,15 @@ from ssimbad.pulled import adopt
 
 # Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not. It is told
 # who asked, so that it leaves when that one is killed; and a SIGTERM to all of them is its to answer: the
-# shell and `tee` stay until it has.
+# shell and `tee` stay until it has. By the tunables glibc keeps freed tensors' pages, in huge pages, instead of
+# having the kernel clear new ones for each step's tensors.
+KEPT_PAGES = (
+    "glibc.malloc.hugetlb=1"
+    f":glibc.malloc.mmap_threshold={2**30}:glibc.malloc.trim_threshold={2**31}"
+)
 shell.prefix(
-    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {ASKED_BY}=$PPID;"
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {ASKED_BY}=$PPID"
+    f" GLIBC_TUNABLES={os.environ.get('GLIBC_TUNABLES', KEPT_PAGES)};"
     " trap '' TERM; "
 )
 
