@@ -28,7 +28,7 @@ KEPT_PAGES = (
 )
 shell.prefix(
     f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {ASKED_BY}=$PPID"
-    f" GLIBC_TUNABLES={os.environ.get('GLIBC_TUNABLES', KEPT_PAGES)};"
+    f" GLIBC_TUNABLES={shlex.quote(os.environ.get('GLIBC_TUNABLES', KEPT_PAGES))};"
     " trap '' TERM; "
 )
 
