@@ -19,7 +19,8 @@ from ssimbad.plan.workload import Workload, image_counts, make_stepper
 from tests.conftest import run_cli, tiny_values
 
 PAPER = "data: {source: folder, size: 256, folder: {path: not-there}}\n" + (
-    "unet: {width: 64, blocks: 2, groups: 32}\nrows: [ssimbad]\nsweep: {rows: []}\noracle: {rows: []}\n"
+    "unet: {width: 64, blocks: 2, attention: [], groups: 32}\nrows: [ssimbad]\n"
+    "sweep: {rows: []}\noracle: {rows: []}\n"
     "train: {batch: 32, optimizer: adamw, precision: 16-mixed}\n"
 )
 

@@ -296,10 +296,10 @@ def test_a_killed_run_resumes_to_the_same_numbers(prepared: Results, tmp_path: P
 
 
 def _wait_for_steps(process: subprocess.Popen[bytes]) -> None:
-    """Reads progress until it tells of a first step."""
+    """Reads progress until it tells of a step of this process: the steps resumed from have no loss."""
     assert process.stderr is not None
     text = b""
-    while not re.search(rb" [1-9]\d*/\d+ \[", text.rpartition(b"\r")[2]):
+    while not re.search(rb" [1-9]\d*/\d+ \[.*loss=", text.rpartition(b"\r")[2]):
         byte = process.stderr.read(1)
         assert byte, text
         text += byte
