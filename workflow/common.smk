@@ -20,16 +20,17 @@ from ssimbad.pulled import adopt
 
 # Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not. It is told
 # who asked, so that it leaves when that one is killed; and a SIGTERM to all of them is its to answer: the
-# shell and `tee` stay until it has. By the tunables glibc keeps freed tensors' pages, in huge pages, instead of
-# having the kernel clear new ones for each step's tensors.
-KEPT_PAGES = (
-    "glibc.malloc.hugetlb=1"
-    f":glibc.malloc.mmap_threshold={2**30}:glibc.malloc.trim_threshold={2**31}"
-)
+# shell and `tee` stay until it has.
 shell.prefix(
-    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {ASKED_BY}=$PPID"
-    f" GLIBC_TUNABLES={shlex.quote(os.environ.get('GLIBC_TUNABLES', KEPT_PAGES))};"
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {ASKED_BY}=$PPID;"
     " trap '' TERM; "
+)
+
+# In jobs glibc keeps freed tensors' pages, in huge pages, instead of having the kernel clear new ones for each
+# step's tensors.
+os.environ.setdefault(
+    "GLIBC_TUNABLES",
+    f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={2**30}:glibc.malloc.trim_threshold={2**31}",
 )
 
 
