@@ -28,16 +28,18 @@ def test_orthogonalized_keeps_directions_and_levels_singular_values(shape) -> No
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 3), nn.Conv2d(16, 8, 1))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 3), nn.Conv2d(16, 48, 1), nn.Conv2d(48, 3, 1)
+    )
 
 
 def test_kernels_go_to_muon_and_the_rest_to_adamw() -> None:
     model = network()
     optimizer = build([{"params": list(model.parameters())}], settings(muon_lr=0.02, lr=1e-3))
     adamw, muon = optimizer.param_groups
-    assert [p.shape for p in muon["params"]] == [(16, 8, 3, 3)]
+    assert [p.shape for p in muon["params"]] == [(16, 8, 3, 3), (48, 16, 1, 1)]
     assert (adamw["lr"], muon["lr"]) == (1e-3, 0.02)
-    assert len(adamw["params"]) == 5
+    assert len(adamw["params"]) == 6
 
 
 def test_a_groups_own_rate_scales_both_its_parts() -> None:
@@ -48,22 +50,23 @@ def test_a_groups_own_rate_scales_both_its_parts() -> None:
 
 
 def test_momentum_and_scale_past_the_first_step() -> None:
-    model = nn.Sequential(nn.Conv2d(5, 64, 2))  # 64 × 20: taller than wide
+    model = nn.Sequential(nn.Conv2d(8, 64, 2))  # 64 × 32: taller than wide
     kernel = model[0].weight
     optimizer = build([{"params": [kernel]}], settings(muon_lr=0.1, lr=1e-3, weight_decay=0.0))
     generator = torch.Generator().manual_seed(3)
-    momentum, expected = torch.zeros(64, 20), kernel.detach().flatten(1).clone()
+    momentum, expected = torch.zeros(64, 32), kernel.detach().flatten(1).clone()
     for _ in range(3):
         gradient = torch.randn(kernel.shape, generator=generator)
         kernel.grad = gradient.clone()
         optimizer.step()
         momentum = 0.95 * momentum + gradient.flatten(1)
         update = orthogonalized(gradient.flatten(1) + 0.95 * momentum)
-        expected -= 0.1 * (64 / 20) ** 0.5 * update
+        expected -= 0.1 * (64 / 32) ** 0.5 * update
     torch.testing.assert_close(kernel.detach().flatten(1), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_step_moves_a_kernel_by_its_orthogonalized_gradient() -> None:
+def test_a_step_moves_kernels_by_their_orthogonalized_gradients() -> None:
+    """Those of one pixel, such as attention's projections, a fifth as far."""
     model = network()
     optimizer = build(
         [{"params": list(model.parameters())}],
@@ -74,16 +77,15 @@ def test_a_step_moves_a_kernel_by_its_orthogonalized_gradient() -> None:
     x = torch.randn(2, 3, 12, 12)
     for m, o in ((model, optimizer), (other, plain)):
         m(x).square().mean().backward()
-        gradient = other[1].weight.grad if m is other else None
+        gradients = [other[k].weight.grad for k in (1, 2)] if m is other else []
         o.step()
-    assert gradient is not None
-    before = network()[1].weight.detach()
-    update = orthogonalized(gradient.flatten(1)).view_as(
-        before
-    )  # gradient + 0.95 gradient, levelled
-    expected = before * (1 - 0.02 * 0.1) - 0.02 * update
-    torch.testing.assert_close(model[1].weight.detach(), expected, rtol=1e-4, atol=1e-5)
-    for k in (0, 2):
+    for k, scale, gradient in zip((1, 2), (1.0, 0.2 * 3**0.5), gradients, strict=True):
+        assert gradient is not None
+        before = network()[k].weight.detach()
+        update = orthogonalized(gradient.flatten(1)).view_as(before)  # of 1.95 gradients, levelled
+        expected = before * (1 - 0.02 * 0.1) - 0.02 * scale * update
+        torch.testing.assert_close(model[k].weight.detach(), expected, rtol=1e-4, atol=1e-5)
+    for k in (0, 3):
         torch.testing.assert_close(model[k].weight, other[k].weight)
 
 

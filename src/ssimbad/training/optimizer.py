@@ -13,7 +13,8 @@ from ssimbad.training.settings import Schedule, StageConfig
 _MOMENTUM = 0.95
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
-_SMALLEST = 4  # kernels with no more channels in or out are the network's first and last
+_SMALLEST = 7  # of image, sketch and reference: the network's first and last kernels have no more channels
+_POINTWISE = 0.2
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
@@ -39,7 +40,7 @@ class Muon(torch.optim.AdamW):
     """Muon (Jordan et al. 2024) for parameter groups with ``muon`` set, AdamW for the others.
 
     A kernel (O, I, k, k) is a matrix (O, I·k²); its update is the orthogonalized Nesterov momentum,
-    times √max(1, O / (I·k²)).
+    times √max(1, O / (I·k²)), and times 0.2 where k = 1.
     """
 
     @torch.no_grad()
@@ -64,6 +65,10 @@ class Muon(torch.optim.AdamW):
                 momentum = state["momentum"].mul_(_MOMENTUM).add_(kernel.grad)
                 update = orthogonalized((kernel.grad + _MOMENTUM * momentum).flatten(1))
                 scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+                if kernel.shape[-1] == 1:
+                    # Attention's logits are a product of two such kernels' outputs: at the larger
+                    # kernels' rate they run away.
+                    scale *= _POINTWISE
                 kernel.mul_(1 - group["lr"] * group["weight_decay"])
                 kernel.add_(update.view_as(kernel), alpha=-group["lr"] * scale)
                 kernel.grad = None  # so that AdamW passes it by
@@ -72,7 +77,7 @@ class Muon(torch.optim.AdamW):
 
 
 def _is_kernel(parameter: Tensor) -> bool:
-    return parameter.ndim == 4 and parameter.shape[-1] > 1 and min(parameter.shape[:2]) > _SMALLEST
+    return parameter.ndim == 4 and min(parameter.shape[:2]) > _SMALLEST
 
 
 def build(groups: list[dict[str, Any]], config: Schedule) -> torch.optim.Optimizer:
