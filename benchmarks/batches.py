@@ -20,7 +20,7 @@ from benchmarks.case import Case, Measured, timed
 from ssimbad import config
 from ssimbad.data.prepare import DataConfig, prepare
 from ssimbad.data.store import Split
-from ssimbad.data.warp import backward_map, draw_controls, remap
+from ssimbad.data.warp import WarpConfig, backward_map, draw_controls, remap
 from ssimbad.methods.base import Batch
 from ssimbad.training.batches import TrainingBatches
 
@@ -75,6 +75,11 @@ def plain_item(path: Path, sketch: Path, source: np.ndarray, target: np.ndarray)
     return lines, reference, truth
 
 
+def unturned() -> WarpConfig:
+    """The default's warps without rotation, as the plain side has them."""
+    return config.load([]).data.warp.model_copy(update={"rotation": 0.0})
+
+
 def make_store(files: list[Path], folder: Path) -> Split:
     """The files as the training split of a packed store."""
     values = config.load([]).data.model_dump()
@@ -87,7 +92,7 @@ def make_store(files: list[Path], folder: Path) -> Split:
 def case(files: list[Path], folder: Path) -> Case:
     """A batch of 16 a round."""
     split = make_store(files, folder / "store")
-    warp_config = config.load([]).data.warp
+    warp_config = unturned()
     batches = TrainingBatches(split, warp_config, SEED, BATCH, "train")
     images = {path.stem: path for path in files}
     sketches = folder / "sketches"

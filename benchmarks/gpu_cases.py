@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import phi_search
-from benchmarks.batches import make_store, plain_item
+from benchmarks.batches import make_store, plain_item, unturned
 from benchmarks.case import Case, Measured
 from benchmarks.faces import write_faces
 from benchmarks.train_step import PAPER, make_batch, make_method
@@ -276,7 +276,7 @@ class Bench:
 
     def batches(self) -> Case:
         """Made on the device; plain: an image at a time on the CPU, then moved."""
-        scale, warp = self.scale, config.load([]).data.warp
+        scale, warp = self.scale, unturned()
         files = write_faces(self.folder / "faces", max(2 * scale.batch, 40), scale.size)
         split = make_store(files, self.folder / "store")
         made = TrainingBatches(split, warp, SEED, scale.batch, "train")

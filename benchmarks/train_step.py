@@ -7,9 +7,11 @@ optimizer, as the training loop has it.
 from __future__ import annotations
 
 import copy
+import statistics
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.case import Case, Measured, timed
@@ -19,8 +21,15 @@ from ssimbad.methods.ssimbad import SSIMBaD, SSIMBaDConfig
 from ssimbad.networks.unet import UNetConfig
 from ssimbad.noise.transforms import Phi
 from ssimbad.training.optimizer import build
+from ssimbad.training.settings import StageConfig
 
 PAPER = UNetConfig(width=64, multipliers=[1, 2, 4, 8], blocks=2, attention=[], heads=4, groups=32)
+ARITHMETIC = (
+    *("aten::mkldnn_convolution", "aten::convolution_backward"),
+    *("aten::addmm", "aten::mm", "aten::bmm"),
+    *(f"aten::_scaled_dot_product_flash_attention_for_cpu{end}" for end in ("", "_backward")),
+)
+"""PyTorch's kernels for convolutions, matrix products and attention, forwards and back."""
 PHI = Phi("sigma/(sigma+c)", 0.3, 0.002, 80.0)
 
 
@@ -54,6 +63,19 @@ def _step(method: SSIMBaD, optimizer: torch.optim.Optimizer, batch: Batch) -> fl
     return loss.item()
 
 
+def _arithmetic_seconds(method: SSIMBaD, schedule: StageConfig, batch: Batch) -> float:
+    """Median seconds of a step within :data:`ARITHMETIC`, on a copy."""
+    method = copy.deepcopy(method)
+    optimizer = build(method.optimizer_groups(schedule.lr), schedule)
+    spent = []
+    for _ in range(6):
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            _step(method, optimizer, batch)
+        found = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
+        spent.append(sum(found.get(kernel, 0.0) for kernel in ARITHMETIC) / 1e6)
+    return statistics.median(spent[1:])
+
+
 def case(name: str, unet: UNetConfig, count: int, size: int, rounds: int) -> Case:
     """A step a round; each side trains on, so that losses of the same step are compared."""
     schedule = config.load([]).train.model_copy(update={"optimizer": "adamw", "lr": 1e-4})
@@ -79,6 +101,7 @@ def case(name: str, unet: UNetConfig, count: int, size: int, rounds: int) -> Cas
         rounds,
         target=1.25,
         flops=counter.get_total_flops(),
+        notes={"arithmetic_s": _arithmetic_seconds(ours, schedule, batch)},
     )
 
 

@@ -70,8 +70,15 @@ def refresh_speed() -> None:
         "fraction_of_peak",
         "ratio_at_peak",
     ]
-    item = entries.set_index("name").loc["batches"]
+    named = entries.set_index("name")
+    item = named.loc["batches"]
     most = item["plain"] / (item["ours"] - item["our_remap_ms"] + item["opencv_remap_ms"])
+    arithmetic = [
+        f"Of `{name}`'s {step['ours']:.3g} s in ours, {step['arithmetic_s']:.3g} are spent within PyTorch's"
+        " convolutions, matrix products and attention: were all else free, the ratio would be"
+        f" {step['plain'] / step['arithmetic_s']:.2f}."
+        for name, step in named.loc[["train_step_paper", "train_step_default"]].iterrows()
+    ]
     table = entries[[*columns, "equal_within", "compared"]].to_markdown(index=False, floatfmt=".3g")
     machine = json.loads((results / "benchmarks_machine.json").read_text())
     start = pd.Series(machine["startup_s"], name="seconds").to_markdown(floatfmt=".2f")
@@ -91,6 +98,7 @@ def refresh_speed() -> None:
         f" map {item['map_ms']:.2f} and the cubic remap {item['our_remap_ms']:.2f}. OpenCV's remap takes"
         f" {item['opencv_remap_ms']:.2f}: in ours' place, the ratio would be {most:.1f}; were OpenCV's all"
         f" there is, {item['plain'] / item['opencv_remap_ms']:.1f}.",
+        " ".join(arithmetic),
         "![Ratios](images/benchmarks.png)",
         "Seconds of imports and of whole commands at config/tiny.yaml's size:",
         start,

@@ -13,7 +13,9 @@ from ssimbad.training.settings import Schedule, StageConfig
 _MOMENTUM = 0.95
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
-_SMALLEST = 7  # of image, sketch and reference: the network's first and last kernels have no more channels
+_SMALLEST = (
+    7  # of image, sketch and reference: the network's first and last kernels have no more channels
+)
 _POINTWISE = 0.2
 
 
