@@ -13,9 +13,8 @@ from ssimbad.training.settings import Schedule, StageConfig
 _MOMENTUM = 0.95
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
-_SMALLEST = (
-    7  # of image, sketch and reference: the network's first and last kernels have no more channels
-)
+# Image, sketch and reference have as many channels: the network's first and last kernels have no more.
+_SMALLEST = 7
 _POINTWISE = 0.2
 
 
