@@ -23,7 +23,9 @@ from ssimbad.noise.transforms import Phi
 from ssimbad.training.optimizer import build
 from ssimbad.training.settings import StageConfig
 
-PAPER = UNetConfig(width=64, multipliers=[1, 2, 4, 8], blocks=2, attention=[], heads=4, groups=32)
+PAPER = UNetConfig(
+    width=64, multipliers=[1, 2, 4, 8], blocks=2, attention=[], heads=4, groups=32, zero_init=False
+)
 ARITHMETIC = (
     *("aten::mkldnn_convolution", "aten::convolution_backward"),
     *("aten::addmm", "aten::mm", "aten::bmm"),

@@ -10,7 +10,9 @@ from benchmarks.gpu_cases import Scale
 from ssimbad.networks.unet import UNetConfig
 
 TINY = Scale(
-    unet=UNetConfig(width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4),
+    unet=UNetConfig(
+        width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4, zero_init=False
+    ),
     size=32,
     batch=2,
     unrolled=2,

@@ -16,14 +16,13 @@ from tqdm import tqdm
 
 from ssimbad.data.prepare import read_pairs
 from ssimbad.data.store import Split, to_pixels, to_unit
-from ssimbad.data.warp import WarpConfig, warp
+from ssimbad.data.warp import EVALUATION, WarpConfig, warp
 from ssimbad.files import whole_folder, write_json
 from ssimbad.methods.base import Method, Noise
 from ssimbad.processes import ALONE, Place, from_first, gathered
 from ssimbad.provenance import code_version, machine
 from ssimbad.rng import image_noise
 from ssimbad.section import Section
-from ssimbad.training.batches import EVALUATION
 
 SETTINGS = ("same", "cross")
 """The reference is the warped truth; or another identity's warped image."""

@@ -9,6 +9,7 @@ from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import map_coordinates
 
 from ssimbad.data.warp import (
+    EVALUATION,
     WarpConfig,
     backward_map,
     displacement,
@@ -130,6 +131,15 @@ def test_rotation_turns_by_the_drawn_angle() -> None:
     mapped = backward_map(still, still, quarter, 3)[0]
     torch.testing.assert_close(mapped[0, 0], torch.tensor([1.0, 0.0]))
     torch.testing.assert_close(mapped[1, 1], torch.tensor([0.5, 0.5]))
+
+
+def test_only_references_trained_on_are_turned() -> None:
+    config = WarpConfig(redraw_folds=True, rotation=30.0)
+    fixed = [(name, EVALUATION) for name, _ in MANY]
+    *points, angles = draw_controls(config, 1, fixed)
+    assert not angles.any()
+    for turned, plain in zip(points, draw_controls(DEFAULT, 1, fixed), strict=False):
+        assert torch.equal(turned, plain)
 
 
 @pytest.mark.parametrize("size", [16, 33])

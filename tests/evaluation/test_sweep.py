@@ -32,7 +32,9 @@ def make(name: str) -> TrainedMethod:
     assert kind.section is not None
     assert issubclass(kind, TrainedMethod)
     values = {k: v for k, v in tiny_values()[name].items() if k in kind.section.model_fields}
-    unet = UNetConfig(width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4)
+    unet = UNetConfig(
+        width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4, zero_init=False
+    )
     torch.manual_seed(0)
     return kind(kind.section.model_validate(values), unet, Phi(RATIONAL, 0.1, 0.002, 80.0))
 

@@ -18,7 +18,9 @@ from tests.conftest import batch_of, noise_of
 
 def make() -> AnimeDiffusion:
     torch.manual_seed(0)
-    unet = UNetConfig(width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4)
+    unet = UNetConfig(
+        width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4, zero_init=False
+    )
     section = AnimeDiffusionConfig(conditioning_dropout=0.0)
     return AnimeDiffusion(section, unet, Phi(RATIONAL, 0.1, 0.002, 80.0))
 

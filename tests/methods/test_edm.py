@@ -24,7 +24,9 @@ def make() -> EDM:
         p_mean=-1.2,
         p_std=1.2,
     )
-    unet = UNetConfig(width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4)
+    unet = UNetConfig(
+        width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4, zero_init=False
+    )
     return EDM(section, unet, PHI)
 
 

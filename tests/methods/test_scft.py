@@ -28,7 +28,9 @@ def make(**changes: Any) -> SCFT:
         "discriminator_lr": 2.0,
     }
     torch.manual_seed(0)
-    unet = UNetConfig(width=8, multipliers=[1], blocks=1, attention=[], heads=2, groups=4)
+    unet = UNetConfig(
+        width=8, multipliers=[1], blocks=1, attention=[], heads=2, groups=4, zero_init=False
+    )
     phi = Phi(RATIONAL, 0.1, 0.002, 80.0)
     return SCFT(SCFTMethodConfig(**(section | changes)), unet, phi)
 

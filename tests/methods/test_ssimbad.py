@@ -17,7 +17,9 @@ from ssimbad.similarity import ssim
 from tests.conftest import batch_of, noise_of, tiny_values
 
 PHI = Phi(RATIONAL, 0.1, 0.002, 80.0)
-UNET = UNetConfig(width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4)
+UNET = UNetConfig(
+    width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4, zero_init=False
+)
 
 
 def make(**changes) -> SSIMBaD:

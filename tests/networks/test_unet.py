@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ssimbad.networks.unet import UNet, UNetConfig, sinusoidal_embedding
+from ssimbad.networks.unet import ResidualBlock, UNet, UNetConfig, sinusoidal_embedding
 
 PUBLISHED = {
     "width": 64,
@@ -15,6 +15,7 @@ PUBLISHED = {
     "attention": [],
     "heads": 4,
     "groups": 32,
+    "zero_init": False,
 }
 
 
@@ -45,7 +46,13 @@ def test_embedding_has_period_1000_and_cosines_first() -> None:
 def test_shape_and_dependence_on_every_input(blocks: int, attention: list[int]) -> None:
     torch.manual_seed(0)
     config = UNetConfig(
-        width=8, multipliers=[1, 2, 3], blocks=blocks, attention=attention, heads=2, groups=4
+        width=8,
+        multipliers=[1, 2, 3],
+        blocks=blocks,
+        attention=attention,
+        heads=2,
+        groups=4,
+        zero_init=False,
     )
     network = UNet(config, inputs=7, outputs=3)
     x = torch.randn(2, 7, 16, 16, requires_grad=True)
@@ -55,6 +62,18 @@ def test_shape_and_dependence_on_every_input(blocks: int, attention: list[int]) 
     assert (gradient[0].abs().amax((1, 2)) > 0).all()
     assert (gradient[1] == 0).all()
     assert not torch.allclose(network(x, torch.tensor([0.5, 0.9]))[0], out[0])
+
+
+@pytest.mark.parametrize("zero_init", [True, False])
+def test_zero_initialised_blocks_start_as_their_shortcuts(zero_init: bool) -> None:
+    torch.manual_seed(0)
+    config = UNetConfig(**(PUBLISHED | {"width": 8, "groups": 4, "zero_init": zero_init}))
+    network = UNet(config, inputs=7, outputs=3)
+    blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
+    assert len(blocks) == 21
+    for block in blocks:
+        x, embedding = torch.randn(1, block.conv1.in_channels, 4, 4), torch.randn(1, 256)
+        assert torch.equal(block(x, embedding), block.shortcut(x)) == zero_init
 
 
 @pytest.mark.parametrize(

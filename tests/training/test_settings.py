@@ -50,6 +50,12 @@ def test_learning_rate_warms_up_once_and_falls_along_one_cosine() -> None:
     assert all(a > b for a, b in pairwise(rates[4:]))
 
 
+def test_learning_rate_falls_in_a_straight_line() -> None:
+    config = schedule(steps=20, epochs=0, warmup=4, lr=0.1, min_lr=0.001, schedule="linear")
+    rates = [learning_rate(config, step) for step in (3, 4, 8, 12, 16, 20)]
+    assert rates == pytest.approx([0.1, 0.1, 0.07525, 0.0505, 0.02575, 0.001])
+
+
 def test_counted_once_300_epochs_are_one_cosine() -> None:
     config = in_steps(schedule(), IMAGES)
     rates = [learning_rate(config, epoch * 100) for epoch in range(1, 301)]

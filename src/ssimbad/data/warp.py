@@ -22,6 +22,8 @@ from ssimbad.section import Section
 
 _CORNERS = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
 _FOLD_GRID = 33
+EVALUATION = -1
+"""The epoch whose warps are used for validation and test: fixed, and without rotation."""
 
 
 class WarpConfig(Section):
@@ -31,7 +33,10 @@ class WarpConfig(Section):
         description="redraw warps that fold the image over itself (published: false)"
     )
     rotation: float = Field(
-        ge=0, le=180, description="largest rotation either way, degrees (published code: 0)"
+        ge=0,
+        le=180,
+        description="largest rotation either way, degrees, of the references trained on; validation's and"
+        " test's are not turned (published code: 0)",
     )
 
 
@@ -112,10 +117,16 @@ def draw_controls(
     """Draw a warp for every (image name, epoch).
 
     Returns:
-        Source and target control points, each (B, 6, 2), and rotations (B,) in radians.
+        Source and target control points, each (B, 6, 2), and rotations (B,) in radians, 0 in the epoch
+        ``EVALUATION``.
     """
     generators = [numpy_generator(seed, "warp", name, epoch) for name, epoch in addresses]
-    angles = [math.radians(config.rotation) * g.uniform(-1, 1) for g in generators]
+    # Drawn of every address, so that the control points drawn next are the same with and without.
+    turns = [g.uniform(-1, 1) for g in generators]
+    angles = [
+        0.0 if epoch == EVALUATION else math.radians(config.rotation) * turn
+        for turn, (_, epoch) in zip(turns, addresses, strict=True)
+    ]
     draws = [_draw(g) for g in generators]
     source, target = (torch.tensor([d[k] for d in draws], dtype=torch.float64) for k in (0, 1))
     pending = torch.arange(len(draws))

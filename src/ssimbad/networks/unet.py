@@ -33,6 +33,10 @@ class UNetConfig(Section):
     )
     heads: int = Field(ge=1, description="attention heads")
     groups: int = Field(ge=1, description="group-normalisation groups")
+    zero_init: bool = Field(
+        description="residual blocks start as their shortcuts, their second convolution at zero"
+        " (published: false)"
+    )
 
     @model_validator(mode="after")
     def _divisible(self) -> UNetConfig:
@@ -61,14 +65,17 @@ def sinusoidal_embedding(t: Tensor) -> Tensor:
 class ResidualBlock(nn.Module):
     """GN–SiLU–Conv3, + Linear(SiLU(embedding)), GN–SiLU–Conv3, plus a (1×1) shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, embedding: int, groups: int) -> None:
+    def __init__(self, inputs: int, outputs: int, embedding: int, config: UNetConfig) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, inputs)
+        self.norm1 = nn.GroupNorm(config.groups, inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.time = nn.Linear(embedding, outputs)
-        self.norm2 = nn.GroupNorm(groups, outputs)
+        self.norm2 = nn.GroupNorm(config.groups, outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        if config.zero_init:
+            nn.init.zeros_(self.conv2.weight)
+            nn.init.zeros_(cast(Tensor, self.conv2.bias))
 
     def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
         """(B, inputs, H, W), (B, embedding) → (B, outputs, H, W)."""
@@ -123,7 +130,7 @@ class UNet(nn.Module):
         last = len(widths) - 1
 
         def stage(level: int, channels: int) -> _Stage:
-            block = ResidualBlock(channels, widths[level], time, config.groups)
+            block = ResidualBlock(channels, widths[level], time, config)
             attends = level in config.attention
             attention = Attention(widths[level], config.heads, config.groups) if attends else None
             return _Stage(block, attention)
@@ -142,9 +149,9 @@ class UNet(nn.Module):
             if level < last:
                 skips.append(channels)
             self.encoder.append(level_stages)
-        self.middle1 = ResidualBlock(channels, channels, time, config.groups)
+        self.middle1 = ResidualBlock(channels, channels, time, config)
         self.middle_attention = Attention(channels, config.heads, config.groups)
-        self.middle2 = ResidualBlock(channels, channels, time, config.groups)
+        self.middle2 = ResidualBlock(channels, channels, time, config)
         self.decoder = nn.ModuleList()
         for level in reversed(range(len(widths))):
             level_stages = nn.ModuleList()

@@ -16,14 +16,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssimbad.data.store import Split, to_unit
-from ssimbad.data.warp import WarpConfig, backward_map, draw_controls, remap
+from ssimbad.data.warp import EVALUATION, WarpConfig, backward_map, draw_controls, remap
 from ssimbad.methods.base import Batch
 from ssimbad.processes import ALONE, Place
 from ssimbad.rng import numpy_generator
-
-EVALUATION = -1
-"""The epoch whose warps are used for validation and test: fixed."""
-
 
 _CPU = torch.device("cpu")
 

@@ -29,12 +29,12 @@ class Schedule(Section):
         gt=0, description="peak learning rate of AdamW, for this batch whatever shares it"
     )
     min_lr: float = Field(
-        ge=0, description="AdamW's learning rate at the end of the cosine; others' in proportion"
+        ge=0, description="AdamW's learning rate at the end; others' in proportion"
     )
     warmup: int = Field(ge=0, description="linear warm-up, in steps or epochs")
-    schedule: Literal["cosine", "cosine-counted-twice"] = Field(
-        description="cosine: down once; cosine-counted-twice (published): every epoch counts as two, so"
-        " that the rate is down half-way and at its full height in the end; needs epochs"
+    schedule: Literal["linear", "cosine", "cosine-counted-twice"] = Field(
+        description="linear, cosine: down once; cosine-counted-twice (published): every epoch counts as"
+        " two, so that the rate is down half-way and at its full height in the end; needs epochs"
     )
     weight_decay: float = Field(ge=0, description="decoupled weight decay")
     clip: float = Field(
@@ -125,7 +125,7 @@ def in_steps(config: _Any, images: int) -> _Any:
 
 
 def learning_rate(config: Schedule, step: int) -> float:
-    """Learning rate of a step (0-based): linear warm-up, then one cosine down to min_lr.
+    """Learning rate of a step (0-based): linear warm-up, then one line or cosine down to min_lr.
 
     Counted twice, as published, a step stands at its own number plus that of its epoch's first step,
     so that the cosine runs on from min_lr back to lr.
@@ -144,5 +144,5 @@ def learning_rate(config: Schedule, step: int) -> float:
     else:
         position = min(step, config.steps)
     progress = (position - config.warmup) / max(1, config.steps - config.warmup)
-    cosine = (1 + math.cos(math.pi * progress)) / 2
-    return config.min_lr + (config.lr - config.min_lr) * cosine
+    left = 1 - progress if config.schedule == "linear" else (1 + math.cos(math.pi * progress)) / 2
+    return config.min_lr + (config.lr - config.min_lr) * left
