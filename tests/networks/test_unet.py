@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ssimbad.networks.unet import ResidualBlock, UNet, UNetConfig, sinusoidal_embedding
+from ssimbad.networks.unet import Attention, ResidualBlock, UNet, UNetConfig, sinusoidal_embedding
 
 PUBLISHED = {
     "width": 64,
@@ -62,6 +62,17 @@ def test_shape_and_dependence_on_every_input(blocks: int, attention: list[int]) 
     assert (gradient[0].abs().amax((1, 2)) > 0).all()
     assert (gradient[1] == 0).all()
     assert not torch.allclose(network(x, torch.tensor([0.5, 0.9]))[0], out[0])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_attention_is_the_textbooks_in_either_layout(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    attention = Attention(8, 2, 4).to(memory_format=layout)
+    x = torch.randn(2, 8, 3, 5).to(memory_format=layout)
+    q, k, v = attention.qkv(attention.norm(x)).reshape(2, 3, 2, 4, 15).unbind(1)
+    weights = (torch.einsum("bhdi,bhdj->bhij", q, k) / math.sqrt(4)).softmax(-1)
+    expected = x + torch.einsum("bhij,bhdj->bhdi", weights, v).reshape(2, 8, 3, 5)
+    torch.testing.assert_close(attention(x), expected)
 
 
 @pytest.mark.parametrize("zero_init", [True, False])

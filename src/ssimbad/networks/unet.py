@@ -99,7 +99,10 @@ class Attention(nn.Module):
         """(B, C, H, W) → (B, C, H, W)."""
         batch, channels, height, width = x.shape
         qkv = self.qkv(self.norm(x)).reshape(batch, 3, self.heads, -1, height * width)
-        q, k, v = qkv.transpose(-1, -2).unbind(1)
+        qkv = qkv.transpose(-1, -2)
+        if qkv.stride(-1) != 1:  # else the whole matrix of attention is kept: 20 GiB at 256 px
+            qkv = qkv.contiguous()
+        q, k, v = qkv.unbind(1)
         attended = F.scaled_dot_product_attention(q, k, v)
         return x + attended.transpose(-1, -2).reshape(batch, channels, height, width)
 
