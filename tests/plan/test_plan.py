@@ -107,11 +107,14 @@ def test_gpus_are_slower_where_their_peak_is_lower() -> None:
 def test_the_papers_size_is_planned_without_its_memory(tmp_path: Path) -> None:
     overlay = tmp_path / "paper.yaml"
     overlay.write_text(PAPER)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     done = run_cli("plan", "--config", str(overlay), "--images", "31696", "579", "--gpu", "A100")
     assert done.returncode == 0, done.stderr
     line = next(x for x in done.stdout.splitlines() if re.match(r"train +ssimbad ", x))
     assert "52,301,251" in line
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1.5 * 2**20, sys.platform
+    # The largest of all children so far: other tests' may have been larger.
+    most = max(before, 1.5 * 2**20)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= most, sys.platform
 
 
 @pytest.mark.parametrize(
