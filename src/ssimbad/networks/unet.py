@@ -100,7 +100,7 @@ class Attention(nn.Module):
         batch, channels, height, width = x.shape
         qkv = self.qkv(self.norm(x)).reshape(batch, 3, self.heads, -1, height * width)
         qkv = qkv.transpose(-1, -2)
-        if qkv.stride(-1) != 1:  # else the whole matrix of attention is kept: 20 GiB at 256 px
+        if qkv.stride(-1) != 1:  # PyTorch's fused kernel for CPUs asks for it
             qkv = qkv.contiguous()
         q, k, v = qkv.unbind(1)
         attended = F.scaled_dot_product_attention(q, k, v)
