@@ -18,11 +18,15 @@ from ssimbad.config import Phase
 from ssimbad.data.warp import unit_grid
 from ssimbad.layout import Results
 from ssimbad.methods.base import Batch, Noise
+from ssimbad.networks.unet import UNetConfig
 from ssimbad.rng import image_noise
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NO_COUNTS = {"expect": {"train": 0, "test": 0}}
 """Of a folder of images: any number of them will do."""
+SMALL_UNET = UNetConfig(
+    width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4, zero_init=False
+)
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,10 @@ import torch
 from benchmarks import gpu
 from benchmarks.gpu_cases import Scale
 
-from ssimbad.networks.unet import UNetConfig
+from tests.conftest import SMALL_UNET
 
 TINY = Scale(
-    unet=UNetConfig(
-        width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4, zero_init=False
-    ),
+    unet=SMALL_UNET,
     size=32,
     batch=2,
     unrolled=2,

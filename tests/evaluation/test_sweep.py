@@ -16,11 +16,10 @@ from ssimbad.layout import Results
 from ssimbad.methods import methods
 from ssimbad.methods.base import TrainedMethod
 from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
-from ssimbad.networks.unet import UNetConfig
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.section import Section
 from ssimbad.similarity import ssim
-from tests.conftest import batch_of, noise_of, tiny_values
+from tests.conftest import SMALL_UNET, batch_of, noise_of, tiny_values
 
 WARP = WarpConfig(redraw_folds=True, rotation=0.0)
 CPU = torch.device("cpu")
@@ -32,11 +31,8 @@ def make(name: str) -> TrainedMethod:
     assert kind.section is not None
     assert issubclass(kind, TrainedMethod)
     values = {k: v for k, v in tiny_values()[name].items() if k in kind.section.model_fields}
-    unet = UNetConfig(
-        width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4, zero_init=False
-    )
     torch.manual_seed(0)
-    return kind(kind.section.model_validate(values), unet, Phi(RATIONAL, 0.1, 0.002, 80.0))
+    return kind(kind.section.model_validate(values), SMALL_UNET, Phi(RATIONAL, 0.1, 0.002, 80.0))
 
 
 @pytest.mark.parametrize(

@@ -10,19 +10,15 @@ from ssimbad.methods.animediffusion import (
     AnimeDiffusionRefinement,
     AnimeDiffusionSampling,
 )
-from ssimbad.networks.unet import UNetConfig
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
-from tests.conftest import batch_of, noise_of
+from tests.conftest import SMALL_UNET, batch_of, noise_of
 
 
 def make() -> AnimeDiffusion:
     torch.manual_seed(0)
-    unet = UNetConfig(
-        width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4, zero_init=False
-    )
     section = AnimeDiffusionConfig(conditioning_dropout=0.0)
-    return AnimeDiffusion(section, unet, Phi(RATIONAL, 0.1, 0.002, 80.0))
+    return AnimeDiffusion(section, SMALL_UNET, Phi(RATIONAL, 0.1, 0.002, 80.0))
 
 
 def refinement(**changes) -> AnimeDiffusionRefinement:

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from ssimbad.methods.edm import EDM, EDMConfig
-from ssimbad.networks.unet import UNetConfig
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
-from tests.conftest import batch_of
+from tests.conftest import SMALL_UNET, batch_of
 
 PHI = Phi(RATIONAL, 0.1, 0.002, 80.0)
 
@@ -24,10 +23,7 @@ def make() -> EDM:
         p_mean=-1.2,
         p_std=1.2,
     )
-    unet = UNetConfig(
-        width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4, zero_init=False
-    )
-    return EDM(section, unet, PHI)
+    return EDM(section, SMALL_UNET, PHI)
 
 
 def test_sampling_is_spaced_evenly_in_the_logarithm() -> None:

@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from ssimbad.methods.scft import SCFT, SCFTMethodConfig, draw_tokens, gram, triplet_loss
-from ssimbad.networks.unet import UNetConfig
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
 from ssimbad.training.optimizer import build
 from ssimbad.training.settings import Schedule
-from tests.conftest import batch_of, noise_of, tiny_values
+from tests.conftest import SMALL_UNET, batch_of, noise_of, tiny_values
 
 
 def make(**changes: Any) -> SCFT:
@@ -28,11 +27,8 @@ def make(**changes: Any) -> SCFT:
         "discriminator_lr": 2.0,
     }
     torch.manual_seed(0)
-    unet = UNetConfig(
-        width=8, multipliers=[1], blocks=1, attention=[], heads=2, groups=4, zero_init=False
-    )
     phi = Phi(RATIONAL, 0.1, 0.002, 80.0)
-    return SCFT(SCFTMethodConfig(**(section | changes)), unet, phi)
+    return SCFT(SCFTMethodConfig(**(section | changes)), SMALL_UNET, phi)
 
 
 def gradients(method: SCFT, loss: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -10,16 +10,12 @@ from ssimbad.methods import methods, rows
 from ssimbad.methods.base import Batch
 from ssimbad.methods.denoising import RefinementConfig, SamplingConfig
 from ssimbad.methods.ssimbad import SSIMBaD, SSIMBaDConfig
-from ssimbad.networks.unet import UNetConfig
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
 from ssimbad.similarity import ssim
-from tests.conftest import batch_of, noise_of, tiny_values
+from tests.conftest import SMALL_UNET, batch_of, noise_of, tiny_values
 
 PHI = Phi(RATIONAL, 0.1, 0.002, 80.0)
-UNET = UNetConfig(
-    width=8, multipliers=[1, 2], blocks=1, attention=[], heads=2, groups=4, zero_init=False
-)
 
 
 def make(**changes) -> SSIMBaD:
@@ -31,7 +27,7 @@ def make(**changes) -> SSIMBaD:
         "conditioning_dropout": 0.0,
     }
     torch.manual_seed(0)
-    return SSIMBaD(SSIMBaDConfig(**(section | changes)), UNET, PHI)
+    return SSIMBaD(SSIMBaDConfig(**(section | changes)), SMALL_UNET, PHI)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +198,7 @@ def test_sampling_never_waits_for_a_value(name: str) -> None:
     )
     # Tensors without values: whatever asked for one, as a GPU would be asked, fails.
     with torch.device("meta"):
-        method = kind(kind.section.model_validate(section), UNET, PHI)
+        method = kind(kind.section.model_validate(section), SMALL_UNET, PHI)
         images = [torch.empty(2, channels, 16, 16) for channels in (1, 3)]
         noise = torch.empty(2, 3, 16, 16)
     assert method.colorize(*images, lambda _: noise, sampling).shape == (2, 3, 16, 16)
