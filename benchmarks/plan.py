@@ -23,6 +23,7 @@ import torch
 
 from benchmarks.machine import peak_mib
 from ssimbad import config
+from ssimbad.devices import training_layout
 from ssimbad.plan.counting import Arithmetic, Cost, make_fake, measured
 from ssimbad.plan.steps import Stepper
 from ssimbad.plan.workload import make_stepper
@@ -89,7 +90,8 @@ def _rate(seconds: Callable[[float], float], wanted: float) -> float:
 
 def _stepper(size: int) -> Stepper:
     stepper = make_stepper(_config(size), "train", ROW, BATCH)
-    stepper.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = training_layout(stepper.method, torch.device("cpu"))
+    stepper.method.to(memory_format=layout)  # type: ignore[call-overload]
     return stepper
 
 

@@ -1,7 +1,7 @@
 """A training step of SSIMBaD's network: the plain module in PyTorch's default layout against ours.
 
-Both take the same images through the same loss and AdamW; ours in channels-last layout with the fused
-optimizer, as the training loop has it.
+Both take the same images through the same loss and AdamW; ours in the layout and with the fused optimizer
+that the training loop gives it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.case import Case, Measured, timed
 from ssimbad import config
+from ssimbad.devices import training_layout
 from ssimbad.methods.base import Batch
 from ssimbad.methods.ssimbad import SSIMBaD, SSIMBaDConfig
 from ssimbad.networks.unet import UNetConfig
@@ -83,7 +84,8 @@ def case(name: str, unet: UNetConfig, count: int, size: int, rounds: int) -> Cas
     schedule = config.load([]).train.model_copy(update={"optimizer": "adamw", "lr": 1e-4})
     batch = make_batch(count, size)
     plain = make_method(unet)
-    ours = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = training_layout(plain, torch.device("cpu"))
+    ours = copy.deepcopy(plain).to(memory_format=layout)  # type: ignore[call-overload]
     plain_optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-4, weight_decay=0.01)
     our_optimizer = build(ours.optimizer_groups(schedule.lr), schedule)
     with FlopCounterMode(display=False) as counter:

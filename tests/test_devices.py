@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ssimbad import phases
-from ssimbad.devices import compile_in_place
+from ssimbad.devices import compile_in_place, training_layout
 from ssimbad.errors import UserError
 from ssimbad.layout import Results
 from tests.conftest import phase_of, tiny_values
@@ -57,3 +57,18 @@ def test_a_machine_without_a_compiler_is_one_line(monkeypatch: pytest.MonkeyPatc
     assert str(caught.value) == (
         "compile: true: torch.compile does not work for cpu here (No working C++ compiler found)"
     )
+
+
+@pytest.mark.parametrize(
+    ("width", "device", "layout"),
+    [
+        (256, "cpu", torch.channels_last),
+        (512, "cpu", torch.contiguous_format),
+        (512, "cuda", torch.channels_last),
+    ],
+)
+def test_a_wide_network_trains_on_a_cpu_in_pytorchs_own_layout(
+    width: int, device: str, layout: torch.memory_format
+) -> None:
+    network = nn.Sequential(nn.Conv2d(4, width, 1), nn.Conv2d(width, 4, 3))
+    assert training_layout(network, torch.device(device)) == layout

@@ -42,6 +42,7 @@ from tqdm import tqdm
 
 from ssimbad.data.store import Split
 from ssimbad.data.warp import WarpConfig
+from ssimbad.devices import training_layout
 from ssimbad.errors import UserError
 from ssimbad.files import whole_file
 from ssimbad.interruption import Stopped
@@ -427,7 +428,7 @@ def fit(
         average = _Average(config.ema)
         keeper = _Keeper(folder, average, config.keep, fingerprint)
         module = _Stage(
-            method.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            method.to(memory_format=training_layout(method, device)),  # type: ignore[call-overload]
             objective,
             validation_objective,
             config,
