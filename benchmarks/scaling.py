@@ -25,7 +25,7 @@ NUMBERS = {
     "train": (250, 4000, 16000),
     "refine": (250, 4000, 16000),
     "infer": (64, 128, 256, 1000),
-    "evaluate": (64, 128, 256),
+    "evaluate": (32, 64, 128),
 }
 """Images a phase is given: training images, from ``infer`` on test images."""
 SIZES = (64, 128, 256)
@@ -86,7 +86,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
         return {"axis": axis, "at": at, "phase": phase, "seconds": took, "peak_mib": memory}
 
     for number in sorted({n for phase in order[:4] for n in NUMBERS[phase]}):
-        overlay = _overlay(folder / f"train{number}", number, 8, 64, 20)
+        overlay = _overlay(folder / f"train{number}", number, 8, 64, 10)
         for phase in order[:4]:
             if number in NUMBERS[phase]:
                 yield record("training images", number, phase, overlay)
@@ -98,7 +98,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
             if number in NUMBERS[phase]:
                 yield record("test images", number, phase, overlay)
     for size in SIZES:
-        overlay = _overlay(folder / f"size{size}", 64, 32, size, 10)
+        overlay = _overlay(folder / f"size{size}", 64, 16, size, 4)
         for phase in order:
             yield record("side in pixels", size, phase, overlay)
 
