@@ -19,13 +19,14 @@ from tqdm import tqdm
 from benchmarks.case import timed
 from benchmarks.machine import peak_mib
 
+EVALUATED = (32, 64, 128)
 NUMBERS = {
     "data": (250, 1000, 4000, 16000),
     "phi": (250, 4000, 16000),
     "train": (250, 4000, 16000),
     "refine": (250, 4000, 16000),
-    "infer": (64, 128, 256, 1000),
-    "evaluate": (32, 64, 128),
+    "infer": (*EVALUATED, 1000),  # evaluation reads what inference wrote
+    "evaluate": EVALUATED,
 }
 """Images a phase is given: training images, from ``infer`` on test images."""
 SIZES = (64, 128, 256)
