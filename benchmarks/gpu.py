@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 from functools import partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def run(
         entries: list[dict[str, Any]] = []
         for name in names or bench.cases:
             case = bench.cases[name]()
-            entry = measure(case, reached[case.notes["precision"]])
+            entry = measure(case, partial(reached.__getitem__, case.notes["precision"]))
             rates = {f"{k}_images_per_s": entry["images"] / entry[k] for k in ("plain", "ours")}
             entries.append(entry | rates)
             if device.type == "cuda":

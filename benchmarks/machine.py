@@ -31,17 +31,22 @@ def peak_mib(process: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
+def matmul_gflops() -> float:
+    """Rate of a float32 matrix product on all threads, a median."""
+    a, b = torch.randn(2, _MATRIX, _MATRIX).unbind()
+    product = statistics.median(timed(lambda: a @ b)[0] for _ in range(_ROUNDS))
+    return 2 * _MATRIX**3 / product / 1e9
+
+
 def peaks() -> dict[str, Any]:
     """Matrix product (float32, GFLOP/s) and copy (read and write, GB/s), medians on all threads."""
-    a, b = torch.randn(2, _MATRIX, _MATRIX).unbind()
     source = torch.randn(_COPIED // 4)
     target = torch.empty_like(source)
-    product = statistics.median(timed(lambda: a @ b)[0] for _ in range(_ROUNDS))
     copy = statistics.median(timed(lambda: target.copy_(source))[0] for _ in range(_ROUNDS))
     return {
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
-        "matmul_gflops": 2 * _MATRIX**3 / product / 1e9,
+        "matmul_gflops": matmul_gflops(),
         "copy_gb_per_s": 2 * _COPIED / copy / 1e9,
     }

@@ -74,7 +74,7 @@ def main() -> None:
         for name, make in cases.items():
             if chosen and name not in chosen:
                 continue
-            entry = measure(make(), peaks["matmul_gflops"])
+            entry = measure(make(), machine.matmul_gflops)
             entries.append(entry)
             peak = (
                 f", {entry['fraction_of_peak']:.0%} of peak" if "fraction_of_peak" in entry else ""

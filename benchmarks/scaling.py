@@ -25,7 +25,7 @@ NUMBERS = {
     "phi": (250, 4000, 16000),
     "train": (250, 4000, 16000),
     "refine": (250, 4000, 16000),
-    "infer": (*EVALUATED, 1000),  # evaluation reads what inference wrote
+    "infer": (*EVALUATED, 512),  # evaluation reads what inference wrote
     "evaluate": EVALUATED,
 }
 """Images a phase is given: training images, from ``infer`` on test images."""
