@@ -53,8 +53,8 @@ def timed(function: Callable[[], Any]) -> Measured:
 def measure(case: Case, matmul_gflops: Callable[[], float]) -> dict[str, Any]:
     """Both sides in turns: medians, their spread and ratio, and the largest difference of results.
 
-    ``matmul_gflops`` measures the machine's peak. Where operations are counted, each round measures it too: a shared
-    machine's peak changes within minutes.
+    ``matmul_gflops`` measures the machine's peak. Where operations are counted, each round measures it too:
+    a shared machine's peak changes within minutes.
     """
     plain, ours, differences, peaks = [], [], [], []
     for number in tqdm(range(case.rounds), case.name, unit=" rounds"):

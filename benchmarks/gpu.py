@@ -11,7 +11,6 @@ import statistics
 import sys
 import tempfile
 from functools import partial
-from functools import partial
 from pathlib import Path
 from typing import Any
 
