@@ -18,12 +18,23 @@ def test_orthogonalized_keeps_directions_and_levels_singular_values(shape) -> No
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(shape, generator=generator)
     u, s, v = torch.linalg.svd(matrix, full_matrices=False)
-    found = orthogonalized(matrix)
+    (found,) = orthogonalized([matrix])
     levels = u.T @ found @ v.T
     large = s > 0.05 * s.max()
     diagonal = levels.diagonal()[large]
     assert 0.6 < diagonal.min() < diagonal.max() < 1.25
     assert (levels - levels.diagonal().diag()).abs().max() < 0.02
+
+
+def test_orthogonalized_takes_many_matrices_each_as_if_alone() -> None:
+    generator = torch.Generator().manual_seed(1)
+    shapes = [(8, 72), (16, 8), (8, 8), (40, 16), (8, 200)]
+    matrices = [torch.randn(shape, generator=generator) for shape in shapes]
+    together = orthogonalized(matrices)
+    for matrix, found in zip(matrices, together, strict=True):
+        assert found.shape == matrix.shape
+        torch.testing.assert_close(found, orthogonalized([matrix])[0], rtol=1e-4, atol=1e-5)
+    assert orthogonalized([]) == []
 
 
 def network() -> nn.Sequential:
@@ -60,7 +71,7 @@ def test_momentum_and_scale_past_the_first_step() -> None:
         kernel.grad = gradient.clone()
         optimizer.step()
         momentum = 0.95 * momentum + gradient.flatten(1)
-        update = orthogonalized(gradient.flatten(1) + 0.95 * momentum)
+        (update,) = orthogonalized([gradient.flatten(1) + 0.95 * momentum])
         expected -= 0.1 * (64 / 32) ** 0.5 * update
     torch.testing.assert_close(kernel.detach().flatten(1), expected, rtol=1e-4, atol=1e-5)
 
@@ -82,8 +93,8 @@ def test_a_step_moves_kernels_by_their_orthogonalized_gradients() -> None:
     for k, scale, gradient in zip((1, 2), (1.0, 0.2 * 3**0.5), gradients, strict=True):
         assert gradient is not None
         before = network()[k].weight.detach()
-        update = orthogonalized(gradient.flatten(1)).view_as(before)  # of 1.95 gradients, levelled
-        expected = before * (1 - 0.02 * 0.1) - 0.02 * scale * update
+        (update,) = orthogonalized([gradient.flatten(1)])  # of 1.95 gradients, levelled
+        expected = before * (1 - 0.02 * 0.1) - 0.02 * scale * update.view_as(before)
         torch.testing.assert_close(model[k].weight.detach(), expected, rtol=1e-4, atol=1e-5)
     for k in (0, 3):
         torch.testing.assert_close(model[k].weight, other[k].weight)

@@ -18,23 +18,29 @@ _SMALLEST = 7
 _POINTWISE = 0.2
 
 
-def orthogonalized(matrix: Tensor) -> Tensor:
-    """A matrix (M, N) with the same singular vectors and singular values near 1 (0.7 to 1.2).
+def orthogonalized(matrices: list[Tensor]) -> list[Tensor]:
+    """Matrices (M, N) with the same singular vectors and singular values near 1 (0.7 to 1.2).
 
-    Newton–Schulz: X ← aX + b(XXᵀ)X + c(XXᵀ)²X, run on the smaller Gram matrix alone, whose
-    polynomial multiplies X once at the end.
+    Newton–Schulz: X ← aX + b(XXᵀ)X + c(XXᵀ)²X, run on the smaller Gram matrices alone, those of one size
+    together, whose polynomials multiply X once at the end.
     """
-    x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = x / (x.norm() + 1e-7)
-    gram = x @ x.T
+    wide = [x if x.shape[0] <= x.shape[1] else x.T for x in matrices]
+    wide = [x / x.norm().add_(1e-7) for x in wide]
     a, b, c = _COEFFICIENTS
-    total = identity = torch.eye(len(gram), dtype=x.dtype, device=x.device)
-    for _ in range(_ITERATIONS):
-        factor = a * identity + b * gram + c * (gram @ gram)
-        total = factor @ total
-        gram = factor @ gram @ factor
-    x = total @ x
-    return x if matrix.shape[0] <= matrix.shape[1] else x.T
+    found: dict[int, Tensor] = {}
+    for size in {len(x) for x in wide}:
+        chosen = [k for k, x in enumerate(wide) if len(x) == size]
+        gram = torch.stack([wide[k] @ wide[k].T for k in chosen])
+        total = None
+        for iteration in range(1, _ITERATIONS + 1):
+            factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            factor.diagonal(dim1=-2, dim2=-1).add_(a)
+            total = factor if total is None else factor @ total
+            if iteration < _ITERATIONS:
+                gram = factor @ gram @ factor
+        assert total is not None
+        found |= {k: polynomial @ wide[k] for k, polynomial in zip(chosen, total, strict=True)}
+    return [found[k] if x.shape[0] <= x.shape[1] else found[k].T for k, x in enumerate(matrices)]
 
 
 class Muon(torch.optim.AdamW):
@@ -54,9 +60,9 @@ class Muon(torch.optim.AdamW):
         for group in self.param_groups:
             if not group.get("muon"):
                 continue
-            for kernel in group["params"]:
-                if kernel.grad is None:
-                    continue
+            kernels = [kernel for kernel in group["params"] if kernel.grad is not None]
+            directions = []
+            for kernel in kernels:
                 state = self.state[kernel]
                 if not state:
                     # AdamW's loading of states expects a step count in each.
@@ -64,7 +70,8 @@ class Muon(torch.optim.AdamW):
                     state["momentum"] = torch.zeros_like(kernel)
                 state["step"] += 1
                 momentum = state["momentum"].mul_(_MOMENTUM).add_(kernel.grad)
-                update = orthogonalized((kernel.grad + _MOMENTUM * momentum).flatten(1))
+                directions.append(kernel.grad.add(momentum, alpha=_MOMENTUM).flatten(1))
+            for kernel, update in zip(kernels, orthogonalized(directions), strict=True):
                 scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
                 if kernel.shape[-1] == 1:
                     # Attention's logits are a product of two such kernels' outputs: at the larger
