@@ -16,7 +16,7 @@ rule refine:
     priority: 10
     conda:
         "../../environment.yml"
-    threads: CORES
+    threads: TRAINING_THREADS
     resources:
         gpu=SHARED_GPUS,
         mem_mb=32000,
