@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ssimbad.data.prepare import read_pairs
 from ssimbad.data.store import Split, to_pixels, to_unit
-from ssimbad.data.warp import EVALUATION, WarpConfig, warp
+from ssimbad.data.warp import EVALUATION, WarpConfig, draw_controls, warp
 from ssimbad.files import whole_folder, write_json
 from ssimbad.methods.base import Method, Noise
 from ssimbad.processes import ALONE, Place, from_first, gathered
@@ -41,9 +41,10 @@ def test_inputs(
 ) -> tuple[Tensor, Tensor]:
     """Sketches of ``names`` and warped references of ``partners``, in [-1, 1]."""
     sketches = to_unit(split.sketch_pixels([split.index[name] for name in names]))
-    images = split.image_pixels([split.index[name] for name in partners]).float() / 255
-    references = warp(images, warp_config, seed, [(name, EVALUATION) for name in partners])
-    return sketches, references * 2 - 1
+    pixels = split.image_pixels([split.index[name] for name in partners])
+    controls = draw_controls(warp_config, seed, [(name, EVALUATION) for name in partners])
+    references, _ = warp(pixels, controls, pixels.device)
+    return sketches, references
 
 
 def own_noise(seed: int, names: list[str], size: int, device: torch.device) -> Noise:

@@ -169,6 +169,7 @@ def _fit_and_save(
             train=train,
             validation=Split(results.data, "validation"),
             warp=config.data.warp,
+            redrawn=config.data.redrawn,
             seed=config.seed,
             weights=config.weights,
             device=device,

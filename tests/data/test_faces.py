@@ -11,7 +11,14 @@ from ssimbad.data.faces import Faces, FacesConfig, attribution, draw_colours, re
 from ssimbad.rng import numpy_generator
 
 CONFIG = FacesConfig(
-    style="adventurer", scale=1.3, translate_x=0, translate_y=0, train=30, validation=4, test=6
+    style="adventurer",
+    scale=1.3,
+    translate_x=0,
+    translate_y=0,
+    train=30,
+    validation=4,
+    test=6,
+    redrawn=0.5,
 )
 
 
@@ -49,6 +56,24 @@ def test_the_drawn_colours_are_on_the_picture() -> None:
     for part in ("skin", "background"):
         same = np.abs(image - 255 * np.array(rgb(colours[part]))).max(-1) < 2
         assert same.mean() > 0.03, part
+
+
+def test_only_training_identities_are_redrawn_as_another_face_in_their_colours() -> None:
+    source = Faces(CONFIG, 42)
+    items = {item.name: item for item in source.items()[0]}
+    assert source.redrawn(items["test_00000"], 64) is None
+    assert source.redrawn(items["validation_00000"], 64) is None
+    none = Faces(CONFIG.model_copy(update={"redrawn": 0.0}), 42)
+    assert none.redrawn(items["train_00000"], 64) is None
+    for name in ("train_00000", "train_00001"):
+        image, _, _ = source.load(items[name], 64)
+        redrawn = source.redrawn(items[name], 64)
+        assert redrawn is not None
+        assert (np.abs(image.astype(int) - redrawn).max(-1) > 50).mean() > 0.1
+        colours = draw_colours(numpy_generator(42, "colours", name))
+        for part in ("skin", "background"):
+            same = np.abs(redrawn - 255 * np.array(rgb(colours[part]))).max(-1) < 2
+            assert same.mean() > 0.03, part
 
 
 @pytest.mark.parametrize("style", ["adventurer", "big-smile", "open-peeps"])

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from ssimbad.data.faces import svg_of
+from ssimbad.data.faces import Faces, svg_of
 from ssimbad.data.prepare import DataConfig, derangement, prepare, read_pairs
+from ssimbad.data.source import Item
 from ssimbad.data.store import Split, to_pixels, to_unit
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError
@@ -35,6 +36,10 @@ def test_store_of_faces(prepared: Results) -> None:
     assert split.images.shape == (6, 32, 32, 3)
     for name, image, sketch in zip(split.names, split.images, split.sketches, strict=True):
         np.testing.assert_array_equal(sketch, sketch_of(image, manifest["seed"], name))
+    assert len(split.redrawn) == 0
+    train, source = Split(prepared.data, "train"), Faces(config.faces, manifest["seed"])
+    for name, redrawn in zip(train.names, train.redrawn, strict=True):
+        np.testing.assert_array_equal(redrawn, source.redrawn(Item(name, "train"), 32))
     assert "Lisa Wischofsky" in (prepared.data / "ATTRIBUTION.txt").read_text()
 
 
@@ -84,6 +89,7 @@ def test_a_store_without_validation_images(tmp_path: Path) -> None:
     prepare(config.model_copy(update={"folder": folder}), 0, tmp_path / "out")
     splits = [len(Split(tmp_path / "out", split)) for split in ("train", "validation", "test")]
     assert splits == [6, 0, 2]
+    assert len(Split(tmp_path / "out", "train").redrawn) == 0
 
 
 def test_pairs_are_a_derangement_of_the_test_images(prepared: Results) -> None:

@@ -15,6 +15,7 @@ from ssimbad.data.warp import (
     displacement,
     draw_controls,
     folds,
+    remap,
     unit_grid,
     warp,
 )
@@ -22,6 +23,12 @@ from ssimbad.data.warp import (
 PUBLISHED = WarpConfig(redraw_folds=False, rotation=0.0)
 DEFAULT = WarpConfig(redraw_folds=True, rotation=0.0)
 MANY = [(f"image {i}", 0) for i in range(200)]
+
+
+def pixels_of(count: int, size: int) -> torch.Tensor:
+    shape = (count, 3, size, size)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
 
 
 def test_displacement_equals_scipys_thin_plate_spline() -> None:
@@ -80,7 +87,7 @@ def test_pixels_equal_a_plain_cubic_remap_inside() -> None:
     coarse = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     image = torch.nn.functional.interpolate(coarse, size=(48, 48), mode="bicubic").clamp(0, 1)
     mapped = backward_map(*draw_controls(DEFAULT, 1, MANY[:1]), 48)[0] * 47
-    ours = warp(image, DEFAULT, 1, MANY[:1])[0]
+    ours = remap(image, mapped[None] / 47)[0]
     inside = ((mapped > 2) & (mapped < 45)).all(-1)
     assert inside.float().mean() > 0.7
     coordinates = [mapped[..., 1].numpy(), mapped[..., 0].numpy()]
@@ -90,17 +97,41 @@ def test_pixels_equal_a_plain_cubic_remap_inside() -> None:
 
 
 def test_a_draw_belongs_to_seed_image_and_epoch() -> None:
-    images = torch.rand(3, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    images = pixels_of(3, 24)
+
+    def warped(pixels: torch.Tensor, seed: int, addresses: list[tuple[str, int]]) -> torch.Tensor:
+        return warp(pixels, draw_controls(DEFAULT, seed, addresses), pixels.device)[0]
+
     addresses = [("a", 0), ("b", 0), ("a", 1)]
-    together = warp(images, DEFAULT, 7, addresses)
+    together = warped(images, 7, addresses)
     for i in (2, 0, 1):
-        alone = warp(images[i : i + 1], DEFAULT, 7, [addresses[i]])
+        alone = warped(images[i : i + 1], 7, [addresses[i]])
         assert torch.equal(alone[0], together[i])
     same = images[:1].expand(3, -1, -1, -1)
-    a, b, later = warp(same, DEFAULT, 7, addresses)
+    a, b, later = warped(same, 7, addresses)
     assert not torch.equal(a, b)
     assert not torch.equal(a, later)
-    assert not torch.equal(warp(same[:1], DEFAULT, 8, addresses[:1])[0], a)
+    assert not torch.equal(warped(same[:1], 8, addresses[:1])[0], a)
+
+
+@pytest.mark.parametrize("size", [16, 65, 256])
+@pytest.mark.parametrize("rotation", [0.0, 180.0])
+def test_the_compiled_warp_is_that_of_tensors(size: int, rotation: float) -> None:
+    # Published draws have targets so near one another that float32 is no measure.
+    controls = draw_controls(WarpConfig(redraw_folds=True, rotation=rotation), 1, MANY[:9])
+    pixels = pixels_of(9, size)
+    warped, mapped = warp(pixels, controls, torch.device("cpu"))
+    plain = backward_map(*controls, size)
+    torch.testing.assert_close(mapped, plain, rtol=0, atol=2e-6)
+    expected = remap(pixels.float() / 255, plain) * 2 - 1
+    torch.testing.assert_close(warped, expected, rtol=0, atol=2e-3)
+    assert (warped - expected).abs().mean() < 3e-5
+
+
+def test_far_outside_the_frame_is_black() -> None:
+    source, target, angles = draw_controls(PUBLISHED, 1, MANY[:1])
+    away, _ = warp(pixels_of(1, 32), (source + 3, target, angles), torch.device("cpu"))
+    assert (away == -1).all()
 
 
 def test_published_draws_fold_and_redrawn_ones_do_not() -> None:

@@ -1,10 +1,12 @@
 """SCFT's losses."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from ssimbad.methods.base import Batch
 from ssimbad.methods.scft import SCFT, SCFTMethodConfig, draw_tokens, gram, triplet_loss
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
@@ -90,6 +92,19 @@ def test_the_triplet_knows_where_the_warp_comes_from() -> None:
     assert triplet_loss(shifted, key, to_the_right, draw) < 2
     outside = identity + 5
     assert triplet_loss(shifted, key, outside, draw) == 0
+
+
+def test_what_was_redrawn_is_in_no_triplet() -> None:
+    method, batch = make(), batch_of(4, 64)
+    redrawn = torch.tensor([True, False, True, False])
+
+    def triplet(given: Batch) -> torch.Tensor:
+        return method.training_losses(given, torch_generator(0, "test"))["triplet"]
+
+    assert triplet(replace(batch, redrawn=torch.ones(4, dtype=torch.bool))) == 0
+    some = triplet(replace(batch, redrawn=redrawn))
+    assert some > 0
+    assert some != triplet(batch)
 
 
 def test_gram_is_per_image_and_normalised() -> None:

@@ -58,7 +58,7 @@ def runs_of(results: Results) -> dict:
 
 def test_tables_say_what_was_measured(results: Results) -> None:
     found = runs_of(results)
-    write_tables(table(found, 200, 0), found, "by <somebody> & co", results)
+    write_tables(table(found, 200, 0), found, ["Images: by <somebody> & co"], results)
     with (results.root / "table.csv").open() as stream:
         lines = list(csv.DictReader(stream))
     assert list(lines[0]) == [

@@ -82,6 +82,7 @@ def run(data: Path, folder: Path, what: str, place: Place) -> None:
             train=Split(data, "train"),
             validation=validation,
             warp=phase.data.warp,
+            redrawn=phase.data.redrawn,
             seed=1,
             weights="index",
             device=CPU,

@@ -3,7 +3,7 @@
 import torch
 
 from ssimbad.data.store import Split
-from ssimbad.data.warp import WarpConfig
+from ssimbad.data.warp import WarpConfig, warp
 from ssimbad.layout import Results
 from ssimbad.training.batches import Ahead, EvaluationBatches, TrainingBatches
 
@@ -41,14 +41,42 @@ def test_evaluation_covers_the_split_in_order_with_fixed_warps(prepared: Results
     assert not torch.equal(six[0].reference, six[0].target)
 
 
+def test_a_share_of_references_is_redrawn_each_image_and_epoch_its_own(prepared: Results) -> None:
+    split = Split(prepared.data, "train")
+    still = WARP.model_copy(update={"redraw_folds": False})
+    plain = TrainingBatches(split, still, 1, 8, "train")
+    mixed = TrainingBatches(split, still, 1, 8, "train", redrawn=0.5)
+    seen: dict[str, set[bool]] = {}
+    count = 0
+    for step in range(12):
+        expected, batch = plain[step], mixed[step]
+        assert torch.equal(batch.target, expected.target)
+        assert torch.equal(batch.warp, expected.warp)
+        assert batch.redrawn is not None
+        others, _ = warp(
+            split.reference_pixels([split.index[n] for n in batch.names], [True] * 8),
+            mixed.drawn(step).controls,
+            torch.device("cpu"),
+        )
+        for k, name in enumerate(batch.names):
+            own = others if batch.redrawn[k] else expected.reference
+            assert torch.equal(batch.reference[k], own[k])
+            seen.setdefault(name, set()).add(bool(batch.redrawn[k]))
+        count += int(batch.redrawn.sum())
+    assert 0.3 < count / 96 < 0.7
+    assert sum(len(kinds) == 2 for kinds in seen.values()) > 12
+    assert not any(plain[step].redrawn.any() for step in range(3))  # type: ignore[union-attr]
+    assert not any(batch.redrawn.any() for batch in EvaluationBatches(split, WARP, 1, 8))
+
+
 def test_batches_made_ahead_are_the_same(prepared: Results) -> None:
-    batches = TrainingBatches(Split(prepared.data, "train"), WARP, 1, 5, "train")
+    batches = TrainingBatches(Split(prepared.data, "train"), WARP, 1, 5, "train", redrawn=0.5)
     ahead = Ahead(batches, range(2, 6), torch.device("cpu"))
     made = list(ahead)
     assert len(made) == len(ahead) == 4
     for step, batch in zip(range(2, 6), made, strict=True):
         expected = batches[step]
         assert batch.names == expected.names
-        for key in ("sketch", "reference", "target", "warp"):
+        for key in ("sketch", "reference", "target", "warp", "redrawn"):
             assert torch.equal(getattr(batch, key), getattr(expected, key))
     assert list(Ahead(batches, range(3, 3), torch.device("cpu"))) == []

@@ -86,6 +86,7 @@ def run(
         train=Split(prepared.data, "train"),
         validation=Split(prepared.data, "validation") if validation is None else validation,
         warp=WarpConfig(redraw_folds=True, rotation=0.0),
+        redrawn=0.0,
         seed=1,
         weights="auto",
         device=torch.device("cpu"),

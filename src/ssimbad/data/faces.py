@@ -51,6 +51,12 @@ class FacesConfig(Section):
     train: int = Field(ge=2, description="number of training identities")
     validation: int = Field(ge=2, description="number of validation identities")
     test: int = Field(ge=2, description="number of test identities")
+    redrawn: float = Field(
+        ge=0,
+        le=1,
+        description="share of the references trained on that are another drawing in the image's colours,"
+        " not the image (published: 0)",
+    )
 
     @field_validator("style")
     @classmethod
@@ -97,12 +103,12 @@ def draw_colours(generator: np.random.Generator) -> dict[str, str]:
             return {part: _hex(colour) for part, colour in colours.items()}
 
 
-def svg_of(config: FacesConfig, seed: int, name: str) -> str:
-    """The SVG of the identity called ``name``."""
+def svg_of(config: FacesConfig, seed: int, name: str, drawing: str | None = None) -> str:
+    """The SVG of the identity called ``name``, or of another's ``drawing`` in its colours."""
     style = _style(config.style)
     colours = draw_colours(numpy_generator(seed, "colours", name))
     options = {
-        "seed": f"{seed}/{name}",
+        "seed": f"{seed}/{drawing or name}",
         "scale": config.scale,
         "translateX": config.translate_x,
         "translateY": config.translate_y,
@@ -143,3 +149,9 @@ class Faces:
         """Render an identity; its source is the SVG."""
         svg = svg_of(self.config, self.seed, item.name)
         return render(svg, size), None, {"image": svg.encode()}
+
+    def redrawn(self, item: Item, size: int) -> np.ndarray | None:
+        """Another face in a training identity's colours, where the config asks for any."""
+        if item.split != "train" or not self.config.redrawn:
+            return None
+        return render(svg_of(self.config, self.seed, item.name, f"{item.name}/redrawn"), size)

@@ -47,6 +47,11 @@ class DataConfig(Section):
     folder: FolderConfig
     warp: WarpConfig
 
+    @property
+    def redrawn(self) -> float:
+        """Share of the references trained on that are another drawing in the image's colours."""
+        return self.faces.redrawn if self.source == "faces" else 0.0
+
     def make_source(self, seed: int, scratch: Path) -> Source:
         """The configured source, which may unpack an archive into ``scratch``, not there yet."""
         if self.source == "faces":
@@ -71,9 +76,10 @@ def derangement(names: list[str], seed: int) -> dict[str, str]:
             return {name: names[j] for name, j in zip(names, order, strict=True)}
 
 
-def _prepare(
-    item: Item, source: Source, size: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, dict[str, str], tuple[int, int] | None] | str:
+_Prepared = tuple[np.ndarray, np.ndarray, np.ndarray | None, dict[str, str], tuple[int, int] | None]
+
+
+def _prepare(item: Item, source: Source, size: int, seed: int) -> _Prepared | str:
     try:
         image, sketch, files = source.load(item, size)
         original = display_size(item.image) if item.image else None
@@ -81,7 +87,8 @@ def _prepare(
         return str(error)
     if sketch is None:
         sketch = sketch_of(image, seed, item.name)
-    return image, sketch, {k: hashlib.sha256(v).hexdigest() for k, v in files.items()}, original
+    digests = {k: hashlib.sha256(v).hexdigest() for k, v in files.items()}
+    return image, sketch, source.redrawn(item, size), digests, original
 
 
 def _leaks(records: list[dict[str, Any]]) -> list[str]:
@@ -159,6 +166,8 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
                 _make_array(part / f"{split}_{kind}.npy", shape + tail)
                 for kind, tail in (("images", (3,)), ("sketches", ()))
             ]
+        drawings = len(arrays["train"][0]) if config.redrawn else 0
+        redrawn = _make_array(part / "train_redrawn.npy", (drawings, config.size, config.size, 3))
         work = partial(_prepare, source=source, size=config.size, seed=seed)
         filled = dict.fromkeys(SPLITS, 0)
         records = []
@@ -171,7 +180,9 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
                     continue
                 images, sketches = arrays[item.split]
                 position = filled[item.split]
-                images[position], sketches[position], digests, original = result
+                images[position], sketches[position], drawing, digests, original = result
+                if drawing is not None:
+                    redrawn[position] = drawing
                 sizes.update([original] if original else [])
                 filled[item.split] += 1
                 records.append({"name": item.name, "split": item.split, "sha256": digests})
@@ -179,9 +190,8 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
         faults += _leaks(records)
         if faults:
             raise UserError("\n".join(faults))
-        for pair in arrays.values():
-            for array in pair:
-                array.flush()
+        for array in (redrawn, *(array for pair in arrays.values() for array in pair)):
+            array.flush()
         partners = derangement([i.name for i in items if i.split == "test"], seed)
         with (part / "pairs.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")

@@ -40,3 +40,7 @@ class Source(Protocol):
             source bytes ("image", and "sketch" where there is one), which the manifest digests.
         """
         ...
+
+    def redrawn(self, item: Item, size: int) -> np.ndarray | None:
+        """Another drawing in an item's colours, (size, size, 3) uint8 RGB; None where there is none."""
+        ...

@@ -29,6 +29,8 @@ class Split:
         names: file stems, one per image.
         images: (N, S, S, 3) uint8, memory-mapped.
         sketches: (N, S, S) uint8, memory-mapped.
+        redrawn: (N, S, S, 3) uint8, memory-mapped: another drawing in each image's colours, of training
+            images where the config asks for any; else (0, S, S, 3).
     """
 
     def __init__(self, folder: Path, split: str) -> None:
@@ -38,9 +40,13 @@ class Split:
         try:
             self.images = np.load(folder / f"{split}_images.npy", mmap_mode="r")
             self.sketches = np.load(folder / f"{split}_sketches.npy", mmap_mode="r")
+            self.redrawn = self.images[:0]
+            if split == "train":
+                self.redrawn = np.load(folder / "train_redrawn.npy", mmap_mode="r")
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}: {split} arrays are not readable ({error})") from None
-        if not len(self.names) == len(self.images) == len(self.sketches):
+        counts = {len(self.names), len(self.images), len(self.sketches)}
+        if len(counts) > 1 or len(self.redrawn) not in (0, *counts):
             raise UserError(f"{folder}: the {split} arrays and manifest.json disagree in length")
 
     def __len__(self) -> int:
@@ -62,3 +68,9 @@ class Split:
     def sketch_pixels(self, indices: list[int]) -> Tensor:
         """(B, 1, S, S) uint8."""
         return torch.from_numpy(self.sketches[indices]).unsqueeze(1)
+
+    def reference_pixels(self, indices: list[int], redrawn: list[bool]) -> Tensor:
+        """(B, 3, S, S) uint8: the images, or in their place what was redrawn in their colours."""
+        chosen = zip(indices, redrawn, strict=True)
+        pixels = np.stack([(self.redrawn if other else self.images)[i] for i, other in chosen])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)

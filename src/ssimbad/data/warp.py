@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from ssimbad.data.remap import CORNERS, warp_pixels
 from ssimbad.rng import numpy_generator
 from ssimbad.section import Section
 
@@ -149,6 +150,21 @@ def _fixed_basis(size: int, device: torch.device) -> Tensor:
     return basis.float().T.contiguous().to(device)
 
 
+def _map_weights(source: Tensor, target: Tensor, angles: Tensor) -> Tensor:
+    """(B, 2, K + 3) float32: of x and y of the warp's map, the weights of its K kernels and of 1, x and y.
+
+    The rotation, about the centre, is one of the displaced coordinates, so it goes into the spline's.
+    """
+    coefficients = _coefficients(source, target)
+    coefficients[:, -2:] += torch.eye(2, dtype=torch.float64)
+    cos, sin = torch.cos(angles), torch.sin(angles)
+    rotation = torch.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2)
+    coefficients[:, -3] -= 0.5
+    coefficients = coefficients @ rotation.transpose(1, 2)
+    coefficients[:, -3] += 0.5
+    return coefficients.transpose(1, 2).float()
+
+
 def backward_map(
     source: Tensor,
     target: Tensor,
@@ -158,47 +174,49 @@ def backward_map(
 ) -> Tensor:
     """Where each pixel of the warped image is read from, as :func:`draw_controls` gives the warp.
 
-    The rotation, about the centre, is one of the displaced coordinates, so it goes into the spline's
-    coefficients, which are solved for on the CPU; only the kernels of the two moving points are evaluated
-    anew, in float32, on ``device``.
+    The spline is solved for on the CPU; only the kernels of the two moving points are evaluated anew, in
+    float32, on ``device``.
 
     Returns:
         (B, size, size, 2), (x, y) in [0, 1] within the frame, float32.
     """
-    corners = len(_CORNERS)
-    coefficients = _coefficients(source, target)
-    coefficients[:, -2:] += torch.eye(2, dtype=torch.float64)
-    cos, sin = torch.cos(angles), torch.sin(angles)
-    rotation = torch.stack([cos, -sin, sin, cos], -1).reshape(-1, 2, 2)
-    coefficients[:, -3] -= 0.5
-    coefficients = coefficients @ rotation.transpose(1, 2)
-    coefficients[:, -3] += 0.5
-    weights = coefficients.transpose(1, 2).float().to(device)
-
+    weights = _map_weights(source, target, angles).to(device)
     line = torch.linspace(0, 1, size, device=device)
-    offsets = (line - target[:, corners:, :, None].float().to(device)) ** 2
+    offsets = (line - target[:, CORNERS:, :, None].float().to(device)) ** 2
     squared = offsets[:, :, 0, None, :] + offsets[:, :, 1, :, None]
     kernels = squared.sqrt().add_(1e-6).log_().mul_(squared).flatten(2)
-    fixed = torch.cat([weights[..., :corners], weights[..., -3:]], -1)
+    fixed = torch.cat([weights[..., :CORNERS], weights[..., -3:]], -1)
     # A product for each warp, not one for all: what a warp is must not depend on its neighbours.
     mapped = torch.bmm(fixed, _fixed_basis(size, device).expand(len(fixed), -1, -1))
-    mapped.baddbmm_(weights[..., corners:-3], kernels)
+    mapped.baddbmm_(weights[..., CORNERS:-3], kernels)
     return mapped.unflatten(-1, (size, size)).permute(0, 2, 3, 1)
 
 
-def warp(images: Tensor, config: WarpConfig, seed: int, addresses: list[tuple[str, int]]) -> Tensor:
+def warp(
+    pixels: Tensor, controls: tuple[Tensor, Tensor, Tensor], device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Warp a batch of square images: bicubic, black outside the frame.
 
     Args:
-        images: (B, C, S, S) in [0, 1].
-        config: folding and rotation.
-        seed: the run's seed.
-        addresses: one (image name, epoch) per image; the same address gives the same warp.
+        pixels: (B, 3, S, S) uint8.
+        controls: a warp for each, as :func:`draw_controls` gives them.
+        device: where it is done; on a CPU by compiled loops, elsewhere by tensors.
 
     Returns:
-        (B, C, S, S) in [0, 1].
+        (B, 3, S, S) in [-1, 1], and the map (B, S, S, 2), as of :func:`backward_map`.
     """
-    return remap(images, backward_map(*draw_controls(config, seed, addresses), images.shape[-1]))
+    size = pixels.shape[-1]
+    if device.type == "cpu":
+        arrays = (
+            pixels.permute(0, 2, 3, 1),
+            _map_weights(*controls),
+            controls[1][:, CORNERS:].float(),
+            _fixed_basis(size, device),
+        )
+        warped, mapped = warp_pixels(*(a.contiguous().numpy() for a in arrays))
+        return torch.from_numpy(warped), torch.from_numpy(mapped)
+    on_device = backward_map(*controls, size, device)
+    return remap(pixels.to(device).float() / 255, on_device) * 2 - 1, on_device
 
 
 def remap(images: Tensor, mapped: Tensor) -> Tensor:

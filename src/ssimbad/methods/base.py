@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -33,6 +33,8 @@ class Batch:
             reference was read.
         whole: images of the step's whole batch, of which several processes may have a part each; None: B.
         start: the place of this part's first image in it.
+        redrawn: (B,) bool, whose reference is another drawing in the target's colours, which its ``warp``
+            therefore says nothing about; None: nobody's.
     """
 
     names: list[str]
@@ -42,6 +44,7 @@ class Batch:
     warp: Tensor
     whole: int | None = None
     start: int = 0
+    redrawn: Tensor | None = None
 
     def own(self, draw: Callable[[int], Tensor]) -> Tensor:
         """This part's B rows of ``draw(count)``, the random numbers (count, …) of the whole batch.
@@ -67,15 +70,10 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on ``device``."""
-        return Batch(
-            self.names,
-            self.sketch.to(device),
-            self.reference.to(device),
-            self.target.to(device),
-            self.warp.to(device),
-            self.whole,
-            self.start,
-        )
+        tensors: dict[str, Any] = {
+            k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)
+        }
+        return replace(self, **tensors)
 
 
 class Method(nn.Module, ABC):

@@ -153,6 +153,10 @@ class SCFT(TrainedMethod):
         def negatives(allowed: Tensor) -> Tensor:
             return batch.own(lambda n: draw_tokens(allowed, n, generator))
 
+        # What was redrawn corresponds to nothing: all of it comes from outside the frame.
+        source = batch.warp
+        if batch.redrawn is not None:
+            source = source.masked_fill(batch.redrawn[:, None, None, None], 2.0)
         target, reference = self._jitter(batch, generator)
         images, query, key = self.generator(batch.sketch, reference)
         # The generator's gradient passes the discriminator without reaching its weights.
@@ -163,7 +167,7 @@ class SCFT(TrainedMethod):
         losses = {
             "reconstruction": config.reconstruction * (images - target).abs().mean(),
             "adversarial": config.adversarial * ((judged - 1) ** 2).mean(),
-            "triplet": config.triplet * triplet_loss(query, key, batch.warp, negatives),
+            "triplet": config.triplet * triplet_loss(query, key, source, negatives),
             "discriminator": (((real - 1) ** 2).mean() + (fake**2).mean()) / 2,
         }
         for trunk in self._trunk:

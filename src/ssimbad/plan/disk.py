@@ -29,7 +29,8 @@ def disk(config: Any, counts: dict[str, int], lines: list[Line]) -> list[Bytes]:
         lines: the phases.
     """
     pixels = config.data.size**2
-    store = sum(counts.values()) * pixels * _CHANNELS
+    drawings = counts["train"] if config.data.redrawn else 0
+    store = sum(counts.values()) * pixels * _CHANNELS + drawings * pixels * 3
     stages = [line for line in lines if line.phase in ("train", "refine")]
     checkpoints = sum(_FLOAT * line.parameters * line.runs for line in stages)
     drawn = sum(line.runs for line in lines if line.phase == "infer")

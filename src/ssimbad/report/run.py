@@ -43,7 +43,14 @@ def report(
     swept = [row for row in config.sweep.rows if row in config.rows]
     guided = [row for row in config.oracle.rows if row in config.rows]
     sns.set_theme(style="whitegrid", font_scale=0.8)
-    table = write_tables(records, found, attribution, results)
+    data = [f"Images: {attribution}"] if attribution else []
+    if config.data.redrawn:
+        data.insert(
+            0,
+            f"References trained on: {config.data.redrawn:.0%} another drawing in the truth's colours, the"
+            " others the warped truth. References tested on are as said above.",
+        )
+    table = write_tables(records, found, data, results)
     write_text(results.root / "comparisons.csv", to_csv(differences, list(differences[0])))
     write_findings(config.rows, differences, results)
     write_times(_jobs(config, swept, guided), results)

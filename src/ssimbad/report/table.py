@@ -99,7 +99,7 @@ def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def _notes(entry: Run, seeds: int, attribution: str) -> list[str]:
+def _notes(entry: Run, seeds: int, data: list[str]) -> list[str]:
     notes = [
         f"{entry['n']} test images at {entry['size']} px; [low, high]: 95 % bootstrap interval of the "
         "mean over images. All metrics but palette compare with the truth of the sketch, in the "
@@ -114,7 +114,7 @@ def _notes(entry: Run, seeds: int, attribution: str) -> list[str]:
     ]
     if seeds > 1:
         notes.append(f"Means over {seeds} training seeds, ± their standard deviation.")
-    return notes + ([f"Images: {attribution}"] if attribution else [])
+    return notes + data
 
 
 STYLE = (
@@ -147,16 +147,22 @@ def _nested(records: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, floa
 def write_tables(
     records: list[dict[str, Any]],
     found: dict[tuple[str, str], dict[int, Run]],
-    attribution: str,
+    data: list[str],
     results: Results,
 ) -> str:
     """Write ``table.{csv,md,tex,html}``, ``metrics.json`` and ``systems.csv``.
+
+    Args:
+        records: the table's numbers.
+        found: the measurements by (row, setting) and seed.
+        data: what to note of the images: how they were trained on, whose they are.
+        results: where everything lies.
 
     Returns:
         The table as an HTML fragment.
     """
     entry = next(iter(next(iter(found.values())).values()))
-    notes = _notes(entry, max(len(runs) for runs in found.values()), attribution)
+    notes = _notes(entry, max(len(runs) for runs in found.values()), data)
     made = systems(found)
     page, systems_page = _page(records), _systems_page(made)
     write_text(results.root / "table.csv", table_csv(records))

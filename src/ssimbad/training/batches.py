@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssimbad.data.store import Split, to_unit
-from ssimbad.data.warp import EVALUATION, WarpConfig, backward_map, draw_controls, remap
+from ssimbad.data.warp import EVALUATION, WarpConfig, draw_controls, warp
 from ssimbad.methods.base import Batch
 from ssimbad.processes import ALONE, Place
 from ssimbad.rng import numpy_generator
@@ -31,6 +31,8 @@ class Drawn:
     Attributes:
         names: B image names.
         images: (B, 3, S, S) uint8.
+        references: (B, 3, S, S) uint8, not yet warped.
+        redrawn: B, whether the reference is another drawing in the image's colours, not the image.
         sketches: (B, 1, S, S) uint8.
         controls: the warps, as :func:`~ssimbad.data.warp.draw_controls` gives them.
         whole, start: as of :class:`~ssimbad.methods.base.Batch`.
@@ -38,6 +40,8 @@ class Drawn:
 
     names: list[str]
     images: Tensor
+    references: Tensor
+    redrawn: list[bool]
     sketches: Tensor
     controls: tuple[Tensor, Tensor, Tensor]
     whole: int
@@ -45,21 +49,28 @@ class Drawn:
 
     def pinned(self) -> Drawn:
         """The same with pixels that a GPU can fetch while the CPU goes on."""
-        pixels = self.images.pin_memory(), self.sketches.pin_memory()
-        return Drawn(self.names, *pixels, self.controls, self.whole, self.start)
+        return replace(
+            self,
+            images=self.images.pin_memory(),
+            references=self.references.pin_memory(),
+            sketches=self.sketches.pin_memory(),
+        )
 
     def on(self, device: torch.device) -> Batch:
         """The batch, made on ``device``."""
-        pixels, sketches = (t.to(device, non_blocking=True) for t in (self.images, self.sketches))
-        mapped = backward_map(*self.controls, pixels.shape[-1], device)
+        pixels, references, sketches = (
+            t.to(device, non_blocking=True) for t in (self.images, self.references, self.sketches)
+        )
+        reference, mapped = warp(references, self.controls, device)
         return Batch(
             self.names,
             sketch=to_unit(sketches),
-            reference=remap(pixels.float() / 255, mapped) * 2 - 1,
+            reference=reference,
             target=to_unit(pixels),
-            warp=mapped.float(),
+            warp=mapped,
             whole=self.whole,
             start=self.start,
+            redrawn=torch.tensor(self.redrawn, device=device),
         )
 
 
@@ -69,20 +80,38 @@ def draw(
     seed: int,
     items: list[tuple[int, int]],
     place: Place = ALONE,
+    redrawn: float = 0.0,
 ) -> Drawn:
-    """The same-reference batch of the given (image index, epoch) items, or one process's part of it."""
+    """The batch of the given (image index, epoch) items, or one process's part of it.
+
+    References are the images themselves but for a random share ``redrawn``.
+    """
     part = place.share(len(items))
     whole, items = len(items), [items[k] for k in part]
     indices = [i for i, _ in items]
     names = [split.names[i] for i in indices]
     addresses = [(name, epoch) for name, (_, epoch) in zip(names, items, strict=True)]
     controls = draw_controls(warp_config, seed, addresses)
-    pixels = split.image_pixels(indices), split.sketch_pixels(indices)
-    return Drawn(names, *pixels, controls, whole, part.start)
+    others = [
+        numpy_generator(seed, "redrawn", *address).random() < redrawn for address in addresses
+    ]
+    return Drawn(
+        names,
+        split.image_pixels(indices),
+        split.reference_pixels(indices, others),
+        others,
+        split.sketch_pixels(indices),
+        controls,
+        whole,
+        part.start,
+    )
 
 
 class TrainingBatches(Dataset):
-    """Batch number ``step``: consecutive items of shuffled epochs that follow one another."""
+    """Batch number ``step``: consecutive items of shuffled epochs that follow one another.
+
+    A share ``redrawn`` of references is another drawing in the image's colours.
+    """
 
     def __init__(
         self,
@@ -92,9 +121,10 @@ class TrainingBatches(Dataset):
         batch: int,
         stage: str,
         place: Place = ALONE,
+        redrawn: float = 0.0,
     ) -> None:
         self.split, self.warp_config, self.seed = split, warp_config, seed
-        self.batch, self.stage, self.place = batch, stage, place
+        self.batch, self.stage, self.place, self.redrawn = batch, stage, place, redrawn
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def _draw_order(self, epoch: int) -> np.ndarray:
@@ -105,7 +135,7 @@ class TrainingBatches(Dataset):
         positions = range(step * self.batch, (step + 1) * self.batch)
         epochs = [divmod(position, len(self.split)) for position in positions]
         items = [(int(self._order(epoch)[k]), epoch) for epoch, k in epochs]
-        return draw(self.split, self.warp_config, self.seed, items, self.place)
+        return draw(self.split, self.warp_config, self.seed, items, self.place, self.redrawn)
 
     def __getitem__(self, step: int) -> Batch:
         return self.drawn(step).on(_CPU)

@@ -29,12 +29,7 @@ from types import FrameType
 from typing import Any
 
 import pandas as pd
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
-from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.environments import LightningEnvironment
-from pytorch_lightning.strategies import DDPStrategy
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -51,14 +46,25 @@ from ssimbad.processes import ALONE, Place, first_ahead, from_first
 from ssimbad.rng import torch_generator
 from ssimbad.section import Section
 from ssimbad.training.batches import Ahead, EvaluationBatches, TrainingBatches
+from ssimbad.training.lightning import (
+    Callback,
+    Checkpoint,
+    DDPStrategy,
+    LightningEnvironment,
+    LightningModule,
+    TensorBoardLogger,
+    Trainer,
+    WeightAveraging,
+)
 from ssimbad.training.objective import Objective, objectives
 from ssimbad.training.optimizer import build, clip_gradients
 from ssimbad.training.settings import RefineConfig, Schedule, learning_rate
 
 _PATIENCE = 60  # seconds to wait for another trainer to leave
+_LOG_EVERY = 10  # steps
 
 
-class _Stage(pl.LightningModule):
+class _Stage(LightningModule):
     """One stage of one method, as Lightning wants it."""
 
     def __init__(
@@ -125,7 +131,8 @@ class _Stage(pl.LightningModule):
                 f"{self.stage}: the loss is {total.item()} at step {step}; the last good state is kept"
             )
         self.last_loss = total.item()
-        self.log("train/loss", total)
+        if step % _LOG_EVERY == 0:
+            self.trainer.loggers[0].log_metrics({"train/loss": self.last_loss}, step)
         return values.sum()
 
     def validation_step(self, batch: Batch | None, number: int) -> None:
@@ -208,7 +215,7 @@ class _Keeper(Checkpoint):
         self.history = state["history"]
         self.best = [(loss, step) for loss, step in state["best"]]
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, _Stage)
         stage = pl_module
 
@@ -219,23 +226,21 @@ class _Keeper(Checkpoint):
         signal.signal(signal.SIGTERM, ask_to_stop)
 
     def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Of Lightning's counters keep the steps alone: resuming begins an interval of the remaining ones."""
         now = checkpoint["loops"]["fit_loop"]
         kept = ("epoch_loop.automatic_optimization.optim_progress", "epoch_loop.state_dict")
         checkpoint["loops"]["fit_loop"] = self.loops | {name: now[name] for name in kept}
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, _Stage)
         ends_interval = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         if pl_module.stopping and not ends_interval:
             self._save(trainer)
             self._stop(trainer)
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def _save(self, trainer: Trainer) -> None:
         state = self.folder / "last.ckpt"
         if not trainer.is_global_zero:
             trainer.save_checkpoint(state)  # writes nothing, but waits for the process that does
@@ -243,13 +248,13 @@ class _Keeper(Checkpoint):
         with whole_file(state) as part:
             trainer.save_checkpoint(part)
 
-    def _stop(self, trainer: pl.Trainer) -> None:
+    def _stop(self, trainer: Trainer) -> None:
         raise Stopped(
             f"stopped by SIGTERM after step {trainer.global_step}, which is saved:"
             " the same command goes on from there"
         )
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, _Stage)
         step = trainer.global_step
         count = step - (self.history[-1]["step"] if self.history else 0)
@@ -280,13 +285,13 @@ class _Keeper(Checkpoint):
                 path.unlink()
 
 
-class _Progress(pl.Callback):
+class _Progress(Callback):
     """One bar over all steps of the stage, with throughput and time left."""
 
     def __init__(self, label: str) -> None:
         self.label = label
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, _Stage)
         self.bar = tqdm(
             desc=self.label,
@@ -297,10 +302,10 @@ class _Progress(pl.Callback):
             disable=not trainer.is_global_zero,
         )
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step % 10 == 0:
-            loss = float(trainer.callback_metrics["train/loss"])
-            self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, _Stage)
+        if trainer.global_step % _LOG_EVERY == 0:
+            self.bar.set_postfix(loss=f"{pl_module.last_loss:.4f}", refresh=False)
         self.bar.update(trainer.global_step - self.bar.n)
 
     def on_train_end(self, *_: Any) -> None:
@@ -380,6 +385,7 @@ def fit(
     train: Split,
     validation: Split,
     warp: WarpConfig,
+    redrawn: float,
     seed: int,
     weights: str,
     device: torch.device,
@@ -396,6 +402,7 @@ def fit(
         label: what the progress bar says.
         train, validation: the splits; the latter may be empty where it does not choose.
         warp: how references are warped.
+        redrawn: the share of training references that are another drawing in the image's colours.
         seed: the run's seed.
         weights: where loss networks' weights may come from.
         device: where to train.
@@ -434,14 +441,14 @@ def fit(
             config,
             stage,
             seed,
-            TrainingBatches(train, warp, seed, config.batch, stage, place),
+            TrainingBatches(train, warp, seed, config.batch, stage, place, redrawn),
             EvaluationBatches(validation, warp, seed, config.batch, place),
         )
         for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            trainer = pl.Trainer(
+            trainer = Trainer(
                 **_hardware(device, place),
                 precision=config.precision,
                 max_epochs=math.ceil(config.steps / config.checkpoint_every)
@@ -453,7 +460,6 @@ def fit(
                 logger=TensorBoardLogger(folder, name="", version="tensorboard"),
                 enable_progress_bar=False,
                 enable_model_summary=False,
-                log_every_n_steps=10,
             )
             keeper.loops = copy.deepcopy(trainer.fit_loop.state_dict())
             start = time.monotonic()

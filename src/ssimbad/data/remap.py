@@ -1,0 +1,175 @@
+"""Warped images in one compiled pass on a CPU.
+
+As tensors, a warp's map, weights and sixteen taps a pixel go through memory one after the other. Numba's
+loops keep a row of them within the first-level cache. The arithmetic is that of :mod:`ssimbad.data.warp`.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+import torch
+
+CORNERS, MOVED = 4, 2
+"""Control points that stay, and that move; a spline's weights are of these kernels, then of 1, x and y."""
+_BORDER = 4  # black pixels around an image: whatever is read from outside the frame is read there
+
+# In float32, for a plain Python number would make the loops' arithmetic float64.
+_ZERO, _HALF, _ONE, _TWO, _THREE, _WHITE = map(np.float32, (0, 0.5, 1, 2, 3, 255))
+_THIRD, _FIFTH, _SEVENTH, _NINTH, _ELEVENTH = (np.float32(1 / n) for n in (3, 5, 7, 9, 11))
+_LN2, _TINY, _REGULAR = map(np.float32, (np.log(2), 1e-30, 1e-6))
+_CUBIC = np.float32(-0.75)  # the cubic's parameter, PyTorch's and OpenCV's
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _add_kernel(
+    squared: np.ndarray, a: np.float32, b: np.float32, xs: np.ndarray, ys: np.ndarray
+) -> None:
+    """Add a and b times r² ln(r + 1e-6) of a row of squared distances r² to a row of points.
+
+    ln r² = ln m + e ln 2 with 1 ≤ m < 2, ln m = 2 artanh((m − 1) / (m + 1)) by its series, which errs by
+    1e-7 at most; ln(r + ε) = ln r + ε / r.
+    """
+    bits = squared.view(np.int32)
+    mantissas = np.empty_like(squared)
+    mantissa_bits = mantissas.view(np.int32)
+    for x in range(len(squared)):
+        mantissa_bits[x] = (bits[x] & 0x7FFFFF) | 0x3F800000
+    for x in range(len(squared)):
+        exponent = np.float32((bits[x] >> 23) - 127)
+        t = (mantissas[x] - _ONE) / (mantissas[x] + _ONE)
+        s = t * t
+        series = _ONE + s * (_THIRD + s * (_FIFTH + s * (_SEVENTH + s * (_NINTH + s * _ELEVENTH))))
+        value = _HALF * squared[x] * (_TWO * t * series + exponent * _LN2)
+        value += _REGULAR * np.sqrt(squared[x])
+        xs[x] += a * value
+        ys[x] += b * value
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _taps(points: np.ndarray, size: int, first: np.ndarray, weights: np.ndarray) -> None:
+    """Of a row of coordinates in pixels: the first of the four bordered pixels read, and their weights."""
+    furthest = np.float32(size + _BORDER + 1)
+    for x in range(len(points)):
+        at = points[x] + np.float32(_BORDER)
+        at = min(max(at, _ONE), furthest)
+        whole = np.int32(at)
+        first[x] = whole - 1
+        t = at - np.float32(whole)
+        u = _ONE - t
+        weights[0, x] = _CUBIC * t * u * u
+        weights[1, x] = ((_CUBIC + _TWO) * t - (_CUBIC + _THREE)) * t * t + _ONE
+        weights[2, x] = ((_CUBIC + _TWO) * u - (_CUBIC + _THREE)) * u * u + _ONE
+        weights[3, x] = _CUBIC * u * t * t
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _warp_one(
+    image: np.ndarray,
+    weights: np.ndarray,
+    moved: np.ndarray,
+    basis: np.ndarray,
+    warped: np.ndarray,
+    mapped: np.ndarray,
+) -> None:
+    """Fill ``warped`` (3, S, S) and ``mapped`` (S, S, 2) of an image (S, S, 3), as :func:`warp_pixels`."""
+    size = len(image)
+    last = np.float32(size - 1)
+    # Four channels, so that a tap is one vector register.
+    bordered = np.zeros((size + 2 * _BORDER, size + 2 * _BORDER, 4), np.float32)
+    for y in range(size):
+        for x in range(size):
+            for c in range(3):
+                bordered[y + _BORDER, x + _BORDER, c] = image[y, x, c]
+    squared, xs, ys = np.empty((3, size), np.float32)
+    column, row = np.empty((2, size), np.int32)
+    wx, wy = np.empty((2, 4, size), np.float32)
+    line = np.empty((size, 4), np.float32)
+    for y in range(size):
+        for x in range(size):
+            sum_x, sum_y = _ZERO, _ZERO
+            for k in range(CORNERS + 3):
+                value = basis[k, y * size + x]
+                sum_x += weights[0, k if k < CORNERS else k + MOVED] * value
+                sum_y += weights[1, k if k < CORNERS else k + MOVED] * value
+            xs[x], ys[x] = sum_x, sum_y
+        for p in range(MOVED):
+            down = np.float32(y) / last - moved[p, 1]
+            for x in range(size):
+                right = np.float32(x) / last - moved[p, 0]
+                squared[x] = right * right + down * down + _TINY
+            _add_kernel(squared, weights[0, CORNERS + p], weights[1, CORNERS + p], xs, ys)
+        for x in range(size):
+            mapped[y, x, 0], mapped[y, x, 1] = xs[x], ys[x]
+            xs[x] *= last
+            ys[x] *= last
+        _taps(xs, size, column, wx)
+        _taps(ys, size, row, wy)
+        for x in range(size):
+            j = column[x]
+            w0, w1, w2, w3 = wx[0, x], wx[1, x], wx[2, x], wx[3, x]
+            red, green, blue, none = _ZERO, _ZERO, _ZERO, _ZERO
+            for k in range(4):
+                w, taps = wy[k, x], bordered[row[x] + k]
+                red += w * (
+                    w0 * taps[j, 0]
+                    + w1 * taps[j + 1, 0]
+                    + w2 * taps[j + 2, 0]
+                    + w3 * taps[j + 3, 0]
+                )
+                green += w * (
+                    w0 * taps[j, 1]
+                    + w1 * taps[j + 1, 1]
+                    + w2 * taps[j + 2, 1]
+                    + w3 * taps[j + 3, 1]
+                )
+                blue += w * (
+                    w0 * taps[j, 2]
+                    + w1 * taps[j + 1, 2]
+                    + w2 * taps[j + 2, 2]
+                    + w3 * taps[j + 3, 2]
+                )
+                # The fourth channel is there for the vector's sake alone.
+                none += w * (
+                    w0 * taps[j, 3]
+                    + w1 * taps[j + 1, 3]
+                    + w2 * taps[j + 2, 3]
+                    + w3 * taps[j + 3, 3]
+                )
+            line[x, 0], line[x, 1], line[x, 2], line[x, 3] = red, green, blue, none
+        for c in range(3):
+            for x in range(size):
+                warped[c, y, x] = min(max(line[x, c], _ZERO), _WHITE) * (_TWO / _WHITE) - _ONE
+
+
+def warp_pixels(
+    pixels: np.ndarray, weights: np.ndarray, moved: np.ndarray, basis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Warp square images: bicubic, black outside the frame.
+
+    Args:
+        pixels: (B, S, S, 3) uint8.
+        weights: (B, 2, 9) float32 of the map's kernels at the corners and the moved points, of 1, x and y.
+        moved: (B, 2, 2) float32, the moved points (x, y) in [0, 1].
+        basis: (7, S²) float32, the corners' kernels, 1, x and y at every pixel.
+
+    Returns:
+        (B, 3, S, S) in [-1, 1], and the map (B, S, S, 2), where each of its pixels was read; float32.
+    """
+    count, size = pixels.shape[:2]
+    warped = np.empty((count, 3, size, size), np.float32)
+    mapped = np.empty((count, size, size, 2), np.float32)
+
+    def one(k: int) -> None:
+        _warp_one(pixels[k], weights[k], moved[k], basis, warped[k], mapped[k])
+
+    threads = min(torch.get_num_threads(), count)
+    if threads == 1:
+        for k in range(count):
+            one(k)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(one, range(count)))
+    return warped, mapped
