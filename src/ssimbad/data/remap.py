@@ -1,4 +1,4 @@
-"""Warped images in one compiled pass on a CPU.
+"""Warps in compiled loops on a CPU: images in one pass, and whether a map folds.
 
 As tensors, a warp's map, weights and sixteen taps a pixel go through memory one after the other. Numba's
 loops keep a row of them within the first-level cache. The arithmetic is that of :mod:`ssimbad.data.warp`.
@@ -12,15 +12,28 @@ import numba
 import numpy as np
 import torch
 
+# Only this pass of the compiler, which Numba leaves out, computes a pixel's four channels as one vector.
+numba.config.SLP_VECTORIZE = 1  # type: ignore[attr-defined]
+
 CORNERS, MOVED = 4, 2
 """Control points that stay, and that move; a spline's weights are of these kernels, then of 1, x and y."""
 _BORDER = 4  # black pixels around an image: whatever is read from outside the frame is read there
 
+_F = np.float32
 # In float32, for a plain Python number would make the loops' arithmetic float64.
 _ZERO, _HALF, _ONE, _TWO, _THREE, _WHITE = map(np.float32, (0, 0.5, 1, 2, 3, 255))
 _THIRD, _FIFTH, _SEVENTH, _NINTH, _ELEVENTH = (np.float32(1 / n) for n in (3, 5, 7, 9, 11))
 _LN2, _TINY, _REGULAR = map(np.float32, (np.log(2), 1e-30, 1e-6))
+_SCALE = _TWO / _WHITE
 _CUBIC = np.float32(-0.75)  # the cubic's parameter, PyTorch's and OpenCV's
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _add(values: np.ndarray, a: np.float32, b: np.float32, xs: np.ndarray, ys: np.ndarray) -> None:
+    """Add a and b times a row of values to a row of points."""
+    for x in range(len(values)):
+        xs[x] += a * values[x]
+        ys[x] += b * values[x]
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
@@ -66,82 +79,155 @@ def _taps(points: np.ndarray, size: int, first: np.ndarray, weights: np.ndarray)
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _read(
+    bordered: np.ndarray,
+    column: np.ndarray,
+    row: np.ndarray,
+    wx: np.ndarray,
+    wy: np.ndarray,
+    line: np.ndarray,
+) -> None:
+    """Fill a row (S, 4) with what each pixel's taps (S,) and weights (4, S) read of ``bordered``."""
+    for x in range(len(line)):
+        j = column[x]
+        w0, w1, w2, w3 = wx[0, x], wx[1, x], wx[2, x], wx[3, x]
+        red, green, blue, none = _ZERO, _ZERO, _ZERO, _ZERO
+        for k in range(4):
+            w, taps = wy[k, x], bordered[row[x] + k]
+            red += w * (
+                w0 * taps[j, 0] + w1 * taps[j + 1, 0] + w2 * taps[j + 2, 0] + w3 * taps[j + 3, 0]
+            )
+            green += w * (
+                w0 * taps[j, 1] + w1 * taps[j + 1, 1] + w2 * taps[j + 2, 1] + w3 * taps[j + 3, 1]
+            )
+            blue += w * (
+                w0 * taps[j, 2] + w1 * taps[j + 1, 2] + w2 * taps[j + 2, 2] + w3 * taps[j + 3, 2]
+            )
+            # The fourth channel is there for the vector's sake alone.
+            none += w * (
+                w0 * taps[j, 3] + w1 * taps[j + 1, 3] + w2 * taps[j + 2, 3] + w3 * taps[j + 3, 3]
+            )
+        line[x, 0], line[x, 1], line[x, 2], line[x, 3] = red, green, blue, none
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _write(line: np.ndarray, out: np.ndarray, y: int) -> None:
+    """A row (S, 4) of [0, 255], clamped, into row ``y`` of (3, S, S) in [-1, 1]."""
+    values = line.reshape(-1)
+    for k in range(len(values)):
+        values[k] = min(max(values[k], _ZERO), _WHITE) * _SCALE - _ONE
+    for c in range(3):
+        for x in range(len(line)):
+            out[c, y, x] = line[x, c]
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _map_row(
+    y: int,
+    across: np.ndarray,
+    weights: np.ndarray,
+    moved: np.ndarray,
+    basis: np.ndarray,
+    squared: np.ndarray,
+    xs: np.ndarray,
+    ys: np.ndarray,
+) -> None:
+    """Where the pixels of row ``y`` are read from, into ``xs`` and ``ys`` (S,)."""
+    size = len(xs)
+    xs[:], ys[:] = _ZERO, _ZERO
+    for k in range(CORNERS + 3):
+        place = k if k < CORNERS else k + MOVED
+        _add(basis[k, y * size : (y + 1) * size], weights[0, place], weights[1, place], xs, ys)
+    for p in range(MOVED):
+        down = across[y] - moved[p, 1]
+        aside = down * down + _TINY
+        for x in range(size):
+            right = across[x] - moved[p, 0]
+            squared[x] = right * right + aside
+        _add_kernel(squared, weights[0, CORNERS + p], weights[1, CORNERS + p], xs, ys)
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def _warp_one(
     image: np.ndarray,
     weights: np.ndarray,
     moved: np.ndarray,
     basis: np.ndarray,
+    bordered: np.ndarray,
     warped: np.ndarray,
     mapped: np.ndarray,
 ) -> None:
-    """Fill ``warped`` (3, S, S) and ``mapped`` (S, S, 2) of an image (S, S, 3), as :func:`warp_pixels`."""
+    """Fill ``warped`` (3, S, S) and ``mapped`` (S, S, 2) of an image (S, S, 3), as :func:`warp_pixels`.
+
+    ``bordered`` (S + 8, S + 8, 4) is black, or was an earlier image's.
+    """
     size = len(image)
     last = np.float32(size - 1)
-    # Four channels, so that a tap is one vector register.
-    bordered = np.zeros((size + 2 * _BORDER, size + 2 * _BORDER, 4), np.float32)
     for y in range(size):
         for x in range(size):
             for c in range(3):
                 bordered[y + _BORDER, x + _BORDER, c] = image[y, x, c]
-    squared, xs, ys = np.empty((3, size), np.float32)
-    column, row = np.empty((2, size), np.int32)
-    wx, wy = np.empty((2, 4, size), np.float32)
-    line = np.empty((size, 4), np.float32)
+    across = np.arange(size).astype(np.float32) / last
+    # One by one: parts of one array have a layout of which Numba does not know that it has no gaps.
+    squared, xs, ys = np.empty(size, _F), np.empty(size, _F), np.empty(size, _F)
+    column, row = np.empty(size, np.int32), np.empty(size, np.int32)
+    wx, wy = np.empty((4, size), _F), np.empty((4, size), _F)
+    line = np.empty((size, 4), _F)
     for y in range(size):
-        for x in range(size):
-            sum_x, sum_y = _ZERO, _ZERO
-            for k in range(CORNERS + 3):
-                value = basis[k, y * size + x]
-                sum_x += weights[0, k if k < CORNERS else k + MOVED] * value
-                sum_y += weights[1, k if k < CORNERS else k + MOVED] * value
-            xs[x], ys[x] = sum_x, sum_y
-        for p in range(MOVED):
-            down = np.float32(y) / last - moved[p, 1]
-            for x in range(size):
-                right = np.float32(x) / last - moved[p, 0]
-                squared[x] = right * right + down * down + _TINY
-            _add_kernel(squared, weights[0, CORNERS + p], weights[1, CORNERS + p], xs, ys)
+        _map_row(y, across, weights, moved, basis, squared, xs, ys)
         for x in range(size):
             mapped[y, x, 0], mapped[y, x, 1] = xs[x], ys[x]
             xs[x] *= last
             ys[x] *= last
         _taps(xs, size, column, wx)
         _taps(ys, size, row, wy)
-        for x in range(size):
-            j = column[x]
-            w0, w1, w2, w3 = wx[0, x], wx[1, x], wx[2, x], wx[3, x]
-            red, green, blue, none = _ZERO, _ZERO, _ZERO, _ZERO
-            for k in range(4):
-                w, taps = wy[k, x], bordered[row[x] + k]
-                red += w * (
-                    w0 * taps[j, 0]
-                    + w1 * taps[j + 1, 0]
-                    + w2 * taps[j + 2, 0]
-                    + w3 * taps[j + 3, 0]
-                )
-                green += w * (
-                    w0 * taps[j, 1]
-                    + w1 * taps[j + 1, 1]
-                    + w2 * taps[j + 2, 1]
-                    + w3 * taps[j + 3, 1]
-                )
-                blue += w * (
-                    w0 * taps[j, 2]
-                    + w1 * taps[j + 1, 2]
-                    + w2 * taps[j + 2, 2]
-                    + w3 * taps[j + 3, 2]
-                )
-                # The fourth channel is there for the vector's sake alone.
-                none += w * (
-                    w0 * taps[j, 3]
-                    + w1 * taps[j + 1, 3]
-                    + w2 * taps[j + 2, 3]
-                    + w3 * taps[j + 3, 3]
-                )
-            line[x, 0], line[x, 1], line[x, 2], line[x, 3] = red, green, blue, none
-        for c in range(3):
-            for x in range(size):
-                warped[c, y, x] = min(max(line[x, c], _ZERO), _WHITE) * (_TWO / _WHITE) - _ONE
+        _read(bordered, column, row, wx, wy, line)
+        _write(line, warped, y)
+
+
+@numba.njit(nogil=True, cache=True)
+def fold(coefficients: np.ndarray, moved: np.ndarray, basis: np.ndarray, side: int) -> np.ndarray:
+    """(B,) bool: whether each map's Jacobian determinant is ≤ 0 anywhere on a grid of ``side`` points a side.
+
+    Args:
+        coefficients: (B, 9, 2) float64 of the map's kernels at the corners and the moved points, of 1, x
+            and y.
+        moved: (B, 2, 2) float64, the moved points (x, y) in [0, 1].
+        basis: (7, side²) float64, the corners' kernels, 1, x and y at every point of the grid.
+        side: points a side.
+    """
+    found = np.zeros(len(coefficients), np.bool_)
+    rows = np.empty((2, side, 2))  # the last two rows of the grid, as they are mapped
+    for warp in range(len(coefficients)):
+        own = coefficients[warp]
+        for y in range(side):
+            above, row = rows[(y + 1) % 2], rows[y % 2]
+            for x in range(side):
+                at = y * side + x
+                sum_x, sum_y = 0.0, 0.0
+                for k in range(CORNERS + 3):
+                    place = k if k < CORNERS else k + MOVED
+                    sum_x += own[place, 0] * basis[k, at]
+                    sum_y += own[place, 1] * basis[k, at]
+                for p in range(MOVED):
+                    right = basis[CORNERS + 1, at] - moved[warp, p, 0]
+                    down = basis[CORNERS + 2, at] - moved[warp, p, 1]
+                    squared = right * right + down * down
+                    value = squared * np.log(np.sqrt(squared) + 1e-6)
+                    sum_x += own[CORNERS + p, 0] * value
+                    sum_y += own[CORNERS + p, 1] * value
+                row[x, 0], row[x, 1] = sum_x, sum_y
+            if y == 0:
+                continue
+            for x in range(side - 1):
+                ax, ay = above[x + 1, 0] - above[x, 0], above[x + 1, 1] - above[x, 1]
+                bx, by = row[x, 0] - above[x, 0], row[x, 1] - above[x, 1]
+                if ax * by - ay * bx <= 0:
+                    found[warp] = True
+                    break
+            if found[warp]:
+                break
+    return found
 
 
 def warp_pixels(
@@ -162,14 +248,16 @@ def warp_pixels(
     warped = np.empty((count, 3, size, size), np.float32)
     mapped = np.empty((count, size, size, 2), np.float32)
 
-    def one(k: int) -> None:
-        _warp_one(pixels[k], weights[k], moved[k], basis, warped[k], mapped[k])
+    side = size + 2 * _BORDER
 
-    threads = min(torch.get_num_threads(), count)
-    if threads == 1:
-        for k in range(count):
-            one(k)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(one, range(count)))
+    def some(chosen: range) -> None:
+        # Four channels, so that a tap is one vector register.
+        bordered = np.zeros((side, side, 4), np.float32)
+        for k in chosen:
+            _warp_one(pixels[k], weights[k], moved[k], basis, bordered, warped[k], mapped[k])
+
+    threads = torch.get_num_threads()
+    shares = [range(first, count, threads) for first in range(min(threads, count))]
+    with ThreadPoolExecutor(len(shares)) as pool:
+        list(pool.map(some, shares))
     return warped, mapped

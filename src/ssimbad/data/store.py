@@ -14,7 +14,7 @@ from ssimbad.files import read_json
 
 def to_unit(pixels: Tensor) -> Tensor:
     """uint8 [0, 255] to float [-1, 1]."""
-    return pixels.float() / 127.5 - 1
+    return pixels.float().div_(127.5).sub_(1)
 
 
 def to_pixels(images: Tensor) -> Tensor:

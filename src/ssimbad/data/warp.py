@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ssimbad.data.remap import CORNERS, warp_pixels
+from ssimbad.data.remap import CORNERS, fold, warp_pixels
 from ssimbad.rng import numpy_generator
 from ssimbad.section import Section
 
@@ -91,14 +91,27 @@ def unit_grid(size: int) -> Tensor:
     return torch.stack([x, y], -1).reshape(-1, 2)
 
 
+@lru_cache(maxsize=4)
+def _basis(size: int) -> Tensor:
+    """(7, size²) float64: the corners' kernels, 1, x and y at every pixel, the same for every warp."""
+    points = unit_grid(size)
+    corners = _kernel(_squared_distances(points, torch.tensor(_CORNERS, dtype=torch.float64)))
+    return torch.cat([corners, torch.ones(len(points), 1), points], 1).T.contiguous()
+
+
+@lru_cache(maxsize=4)
+def _fixed_basis(size: int, device: torch.device) -> Tensor:
+    """:func:`_basis` in float32 on a device."""
+    return _basis(size).float().to(device)
+
+
 def folds(source: Tensor, target: Tensor) -> Tensor:
     """(B,) bool: whether each backward map's Jacobian determinant is ≤ 0 anywhere on a 33×33 grid."""
-    n = _FOLD_GRID
-    grid = unit_grid(n)
-    mapped = (grid + displacement(source, target, grid)).reshape(-1, n, n, 2)
-    dx = mapped[:, :-1, 1:] - mapped[:, :-1, :-1]
-    dy = mapped[:, 1:, :-1] - mapped[:, :-1, :-1]
-    return ((dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]) <= 0).flatten(1).any(1)
+    coefficients = _coefficients(source, target)
+    coefficients[:, -2:] += torch.eye(2, dtype=torch.float64)
+    moved = target[:, CORNERS:].double().contiguous()
+    found = fold(coefficients.numpy(), moved.numpy(), _basis(_FOLD_GRID).numpy(), _FOLD_GRID)
+    return torch.from_numpy(found)
 
 
 def _draw(generator: np.random.Generator) -> tuple[list, list]:
@@ -139,15 +152,6 @@ def draw_controls(
             redrawn = _draw(generators[i])
             source[i], target[i] = (torch.tensor(d, dtype=torch.float64) for d in redrawn)
     return source, target, torch.tensor(angles, dtype=torch.float64)
-
-
-@lru_cache(maxsize=4)
-def _fixed_basis(size: int, device: torch.device) -> Tensor:
-    """(7, size²): the corners' kernels, 1, x and y at every pixel, which are the same for every warp."""
-    points = unit_grid(size)
-    corners = _kernel(_squared_distances(points, torch.tensor(_CORNERS, dtype=torch.float64)))
-    basis = torch.cat([corners, torch.ones(len(points), 1), points], 1)
-    return basis.float().T.contiguous().to(device)
 
 
 def _map_weights(source: Tensor, target: Tensor, angles: Tensor) -> Tensor:
