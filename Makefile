@@ -6,6 +6,8 @@ CONFIG ?=
 CORES ?= all
 BIN := .venv/bin
 READY := .venv/.ready
+# Files of tests side by side, a thread each: most of a test is the start of a command.
+WORKERS := $(or $(filter-out all,$(CORES)),logical)
 LIMIT := $(if $(filter-out all,$(CORES)),OMP_NUM_THREADS=$(CORES))
 
 .PHONY: reproduce test lint benchmark benchmark-gpu
@@ -15,7 +17,7 @@ reproduce: $(READY)
 	@$(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 
 test: $(READY)
-	$(LIMIT) CORES=$(CORES) $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 CORES=$(CORES) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

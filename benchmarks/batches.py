@@ -19,13 +19,14 @@ from PIL import Image
 from benchmarks.case import Case, Measured, timed
 from ssimbad import config
 from ssimbad.data.prepare import DataConfig, prepare
-from ssimbad.data.store import Split
-from ssimbad.data.warp import WarpConfig, backward_map, draw_controls, remap
+from ssimbad.data.store import Split, to_unit
+from ssimbad.data.warp import WarpConfig, draw_controls, warp
 from ssimbad.methods.base import Batch
 from ssimbad.training.batches import TrainingBatches
 
 SIZE, BATCH, ROUNDS = 256, 16, 7
 SEED = 0
+CPU = torch.device("cpu")
 
 Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -130,8 +131,7 @@ def case(files: list[Path], folder: Path) -> Case:
     def parts() -> dict[str, float]:
         """Milliseconds an item of what ours is made of, and of OpenCV's remap alone."""
         drawn = batches.drawn(0)
-        mapped = backward_map(*drawn.controls, SIZE)
-        images = drawn.images.float() / 255
+        _, mapped = warp(drawn.references, drawn.controls, CPU)
         addresses = [(name, 0) for name in drawn.names]
         pixels = np.ascontiguousarray(drawn.images[0].permute(1, 2, 0))
         points = np.ascontiguousarray(mapped[0].numpy() * (SIZE - 1))
@@ -141,8 +141,8 @@ def case(files: list[Path], folder: Path) -> Case:
 
         return {
             "draw_ms": milliseconds(lambda: draw_controls(warp_config, SEED, addresses)),
-            "map_ms": milliseconds(lambda: backward_map(*drawn.controls, SIZE)),
-            "our_remap_ms": milliseconds(lambda: remap(images, mapped)),
+            "warp_ms": milliseconds(lambda: warp(drawn.references, drawn.controls, CPU)),
+            "scale_ms": milliseconds(lambda: (to_unit(drawn.images), to_unit(drawn.sketches))),
             "opencv_remap_ms": milliseconds(
                 lambda: cv2.remap(pixels, points[..., 0], points[..., 1], cv2.INTER_CUBIC), 1
             ),

@@ -116,7 +116,8 @@ def startup(folder: Path) -> dict[str, float]:
     overlay = folder / "startup.yaml"
     overlay.write_text(yaml.safe_dump({"results": str(folder / "startup")}))
     found = {}
-    for library in ("torch", "torch._dynamo", "torchmetrics", "pytorch_lightning"):
+    libraries = ("torch", "torch._dynamo", "pytorch_lightning", "ssimbad.training.lightning")
+    for library in libraries:
         command = [sys.executable, "-c", f"import {library}"]
         found[f"import {library}"] = timed(partial(subprocess.run, command, check=True))[0]
     found["--help"] = run("--help", None, [], folder / "log")[0]

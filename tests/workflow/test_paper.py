@@ -94,3 +94,24 @@ def test_dvc_plans_the_papers_run_once_its_config_is_merged(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert "> snakemake --cores all data" in done.stdout
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["train"]["epochs"] == 300
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("[reference, edm, ssimbad, ssimbad_refined]", 2),
+        ("[reference, ssimbad, ssimbad_refined]", 4),
+    ],
+)
+def test_two_trainings_on_processors_share_the_cores_and_one_has_them_all(
+    copy: Path, tmp_path: Path, rows: str, expected: int
+) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        f"device: cpu\nrows: {rows}\nresults: {tmp_path / 'none'}\n"
+        "sweep: {rows: [ssimbad]}\noracle: {rows: [ssimbad_refined]}\n"
+    )
+    done = dry_run("--cores", "4", "--configfile", str(tmp_path / "mine.yaml"))
+    assert done.returncode == 0, done.stderr
+    blocks = re.findall(r"^rule (?:train|refine):.*?^    resources:", done.stdout, re.M | re.S)
+    assert len(blocks) >= 2
+    assert all(f"    threads: {expected}\n" in block for block in blocks)
