@@ -6,17 +6,19 @@ loops keep a row of them within the first-level cache. The arithmetic is that of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numba
 import numpy as np
 import torch
 
+from ssimbad.data.warp import CORNERS, MOVED
+
 # Only this pass of the compiler, which Numba leaves out, computes a pixel's four channels as one vector.
 numba.config.SLP_VECTORIZE = 1  # type: ignore[attr-defined]
 
-CORNERS, MOVED = 4, 2
-"""Control points that stay, and that move; a spline's weights are of these kernels, then of 1, x and y."""
 _BORDER = 4  # black pixels around an image: whatever is read from outside the frame is read there
 
 _F = np.float32
@@ -28,7 +30,16 @@ _SCALE = _TWO / _WHITE
 _CUBIC = np.float32(-0.75)  # the cubic's parameter, PyTorch's and OpenCV's
 
 
-@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _compiled(loops: Callable[..., Any]) -> Callable[..., Any]:
+    """Loops compiled when they are first called, once for all processes where that can be kept on disk."""
+    options: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(loops)
+    except RuntimeError:  # nowhere to keep it
+        return numba.njit(**options)(loops)
+
+
+@_compiled
 def _add(values: np.ndarray, a: np.float32, b: np.float32, xs: np.ndarray, ys: np.ndarray) -> None:
     """Add a and b times a row of values to a row of points."""
     for x in range(len(values)):
@@ -36,7 +47,7 @@ def _add(values: np.ndarray, a: np.float32, b: np.float32, xs: np.ndarray, ys: n
         ys[x] += b * values[x]
 
 
-@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_compiled
 def _add_kernel(
     squared: np.ndarray, a: np.float32, b: np.float32, xs: np.ndarray, ys: np.ndarray
 ) -> None:
@@ -61,7 +72,7 @@ def _add_kernel(
         ys[x] += b * value
 
 
-@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_compiled
 def _taps(points: np.ndarray, size: int, first: np.ndarray, weights: np.ndarray) -> None:
     """Of a row of coordinates in pixels: the first of the four bordered pixels read, and their weights."""
     furthest = np.float32(size + _BORDER + 1)
@@ -78,7 +89,7 @@ def _taps(points: np.ndarray, size: int, first: np.ndarray, weights: np.ndarray)
         weights[3, x] = _CUBIC * u * t * t
 
 
-@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_compiled
 def _read(
     bordered: np.ndarray,
     column: np.ndarray,
@@ -110,7 +121,7 @@ def _read(
         line[x, 0], line[x, 1], line[x, 2], line[x, 3] = red, green, blue, none
 
 
-@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_compiled
 def _write(line: np.ndarray, out: np.ndarray, y: int) -> None:
     """A row (S, 4) of [0, 255], clamped, into row ``y`` of (3, S, S) in [-1, 1]."""
     values = line.reshape(-1)
@@ -121,7 +132,7 @@ def _write(line: np.ndarray, out: np.ndarray, y: int) -> None:
             out[c, y, x] = line[x, c]
 
 
-@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_compiled
 def _map_row(
     y: int,
     across: np.ndarray,
@@ -147,7 +158,7 @@ def _map_row(
         _add_kernel(squared, weights[0, CORNERS + p], weights[1, CORNERS + p], xs, ys)
 
 
-@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_compiled
 def _warp_one(
     image: np.ndarray,
     weights: np.ndarray,
@@ -185,7 +196,7 @@ def _warp_one(
         _write(line, warped, y)
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def fold(coefficients: np.ndarray, moved: np.ndarray, basis: np.ndarray, side: int) -> np.ndarray:
     """(B,) bool: whether each map's Jacobian determinant is ≤ 0 anywhere on a grid of ``side`` points a side.
 

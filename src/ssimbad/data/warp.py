@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ssimbad.data.remap import CORNERS, fold, warp_pixels
 from ssimbad.rng import numpy_generator
 from ssimbad.section import Section
 
 _CORNERS = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
+CORNERS, MOVED = len(_CORNERS), 2
+"""Control points that stay, and that move; a spline's weights are of these kernels, then of 1, x and y."""
 _FOLD_GRID = 33
 EVALUATION = -1
 """The epoch whose warps are used for validation and test: fixed, and without rotation."""
@@ -107,6 +108,8 @@ def _fixed_basis(size: int, device: torch.device) -> Tensor:
 
 def folds(source: Tensor, target: Tensor) -> Tensor:
     """(B,) bool: whether each backward map's Jacobian determinant is ≤ 0 anywhere on a 33×33 grid."""
+    from ssimbad.data.remap import fold  # Numba, which not every command needs
+
     coefficients = _coefficients(source, target)
     coefficients[:, -2:] += torch.eye(2, dtype=torch.float64)
     moved = target[:, CORNERS:].double().contiguous()
@@ -211,6 +214,8 @@ def warp(
     """
     size = pixels.shape[-1]
     if device.type == "cpu":
+        from ssimbad.data.remap import warp_pixels
+
         arrays = (
             pixels.permute(0, 2, 3, 1),
             _map_weights(*controls),

@@ -103,7 +103,7 @@ class Search:
     """
 
     def __init__(self, config: PhiConfig, images: Tensor, names: list[str], seed: int) -> None:
-        from ssimbad.noise.degradation import Degradation  # Numba, which no other phase needs
+        from ssimbad.noise.degradation import Degradation  # Numba, which not every command needs
 
         self.config, self.images = config, images
         shape = (config.points, *images.shape[1:])
