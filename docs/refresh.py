@@ -42,7 +42,7 @@ def cost(results: Path) -> str:
     overlay = "" if results.name == "results" else f" CONFIG=config/{results.name[8:]}.yaml"
     return (
         f"`make reproduce{overlay}` took {minutes:.0f} minutes from its first job to the report, at most "
-        f"{times['max_rss_mib'].max() / 1024:.1f} GiB a job, on {machine['threads']} cores of an "
+        f"{times['max_rss_mib'].max() / 1024:.1f} GiB a job, on {machine['cores']} cores of an "
         f"{machine['processor']} (commit {summary['code']['commit'][:10]})."
     )
 
