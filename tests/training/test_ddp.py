@@ -1,6 +1,7 @@
 """Two real processes on this machine's CPU, against one process with the same whole batch."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -18,13 +19,14 @@ from ssimbad import phases
 from ssimbad.config import phase_json, validate
 from ssimbad.layout import Results
 from ssimbad.processes import ALONE, lead
-from tests.conftest import phase_of, tiny_values
+from tests.conftest import REPOSITORY, phase_of, tiny_values
 from tests.training import shared_run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched on Linux")
 
 
 def two(prepared: Results, folder: Path, *what: str) -> None:
+    os.chdir(REPOSITORY)  # where the module is: an earlier test may have left this worker elsewhere
     command = [sys.executable, "-m", "tests.training.shared_run"]
     lead([*command, str(prepared.data), str(folder), json.dumps(what)], devices=2, nodes=1)
 
