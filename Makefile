@@ -6,8 +6,6 @@ CONFIG ?=
 CORES ?= all
 BIN := .venv/bin
 READY := .venv/.ready
-# Files of tests side by side, a thread each: most of a test is the start of a command.
-WORKERS := $(or $(filter-out all,$(CORES)),logical)
 LIMIT := $(if $(filter-out all,$(CORES)),OMP_NUM_THREADS=$(CORES))
 
 .PHONY: reproduce test lint benchmark benchmark-gpu
@@ -17,7 +15,7 @@ reproduce: $(READY)
 	@$(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 
 test: $(READY)
-	OMP_NUM_THREADS=1 CORES=$(CORES) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(LIMIT) CORES=$(CORES) $(BIN)/python -m pytest
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -29,14 +29,6 @@ SMALL_UNET = UNetConfig(
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of workers side by side one has all tests of a file, and of the files that share a finished run."""
-    sharing = {i.path for i in items if "finished" in getattr(i, "fixturenames", ())}
-    for item in items:
-        group = "finished" if item.path in sharing else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(autouse=True)
 def _in_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands read config.yaml of the current folder."""

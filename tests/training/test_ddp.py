@@ -26,7 +26,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are w
 
 
 def two(prepared: Results, folder: Path, *what: str) -> None:
-    os.chdir(REPOSITORY)  # where the module is: an earlier test may have left this worker elsewhere
+    os.chdir(
+        REPOSITORY
+    )  # where the module is: an earlier test may have left this process elsewhere
     command = [sys.executable, "-m", "tests.training.shared_run"]
     lead([*command, str(prepared.data), str(folder), json.dumps(what)], devices=2, nodes=1)
 
