@@ -11,8 +11,10 @@ from scipy.ndimage import map_coordinates
 from ssimbad.data.warp import (
     EVALUATION,
     WarpConfig,
+    _coefficients,
+    _kernel,
+    _squared_distances,
     backward_map,
-    displacement,
     draw_controls,
     folds,
     remap,
@@ -23,6 +25,23 @@ from ssimbad.data.warp import (
 PUBLISHED = WarpConfig(redraw_folds=False, rotation=0.0)
 DEFAULT = WarpConfig(redraw_folds=True, rotation=0.0)
 MANY = [(f"image {i}", 0) for i in range(200)]
+
+
+def displacement(source: torch.Tensor, target: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Plain thin-plate-spline interpolation of ``source − target``, given at ``target``, at ``points``.
+
+    Args:
+        source, target: (B, K, 2) control points; K ≥ 3, not all on one line, no two targets equal.
+        points: (P, 2).
+
+    Returns:
+        (B, P, 2), float64.
+    """
+    target, points = target.double(), points.double()
+    coefficients, count = _coefficients(source, target), target.shape[1]
+    basis = _kernel(_squared_distances(points, target))
+    linear = torch.cat([torch.ones(len(points), 1, dtype=torch.float64), points], -1)
+    return basis @ coefficients[:, :count] + linear @ coefficients[:, count:]
 
 
 def pixels_of(count: int, size: int) -> torch.Tensor:

@@ -68,23 +68,6 @@ def _coefficients(source: Tensor, target: Tensor) -> Tensor:
     return torch.linalg.solve(system, right)
 
 
-def displacement(source: Tensor, target: Tensor, points: Tensor) -> Tensor:
-    """Thin-plate-spline interpolation of ``source − target``, given at ``target``, at ``points``.
-
-    Args:
-        source, target: (B, K, 2) control points; K ≥ 3, not all on one line, no two targets equal.
-        points: (P, 2).
-
-    Returns:
-        (B, P, 2), float64.
-    """
-    target, points = target.double(), points.double()
-    coefficients, count = _coefficients(source, target), target.shape[1]
-    basis = _kernel(_squared_distances(points, target))
-    linear = torch.cat([torch.ones(len(points), 1, dtype=torch.float64), points], -1)
-    return basis @ coefficients[:, :count] + linear @ coefficients[:, count:]
-
-
 def unit_grid(size: int) -> Tensor:
     """(size², 2) pixel centres (x, y) of a square image, rows first, in [0, 1]."""
     line = torch.linspace(0, 1, size, dtype=torch.float64)
