@@ -23,11 +23,12 @@ from ssimbad.data.store import Split
 from ssimbad.data.warp import WarpConfig
 from ssimbad.errors import UserError
 from ssimbad.layout import Results
-from ssimbad.methods.base import TrainedMethod
+from ssimbad.methods.base import RefinedMethod, TrainedMethod
+from ssimbad.methods.denoising import RefinementConfig
 from ssimbad.training import checkpoint
 from ssimbad.training.loop import fit
 from ssimbad.training.losses import refinement_losses
-from ssimbad.training.settings import StageConfig, learning_rate
+from ssimbad.training.settings import RefineConfig, StageConfig, learning_rate
 from tests.conftest import REPOSITORY, phase_of, tiny_values
 
 CONFIG = StageConfig(
@@ -77,11 +78,12 @@ def run(
     config=CONFIG,
     identity=None,
     validation: Split | None = None,
+    refinement: RefinementConfig | None = None,
 ):
     return fit(
         method,
         config,
-        None,
+        refinement,
         label="test",
         train=Split(prepared.data, "train"),
         validation=Split(prepared.data, "validation") if validation is None else validation,
@@ -139,6 +141,29 @@ def test_training_without_validation_images(prepared: Results, tmp_path: Path) -
     with_images, _ = run(prepared, tmp_path / "b", other, config)
     assert torch.equal(method.value, other.value)
     pd.testing.assert_frame_equal(history, with_images.drop(columns="validation"))
+
+
+class Unrolled(Scalar, RefinedMethod):
+    """Notes how many sampler steps each of its trajectories has."""
+
+    def rollout(self, batch, generator, refinement):
+        if self.training:
+            self.seen.append(refinement.steps)
+        else:
+            self.validated.add(refinement.steps)
+        return self.value.expand_as(batch.target)
+
+
+def test_single_steps_come_first_and_whole_trajectories_are_validated(
+    prepared: Results, tmp_path: Path
+) -> None:
+    values = CONFIG.model_dump() | {"single_step": 7, "strategy": {"mse": 1.0}, "clamp": False}
+    part = RefinementConfig(steps=3, last_call=False, checkpointing=False)
+    method = Unrolled()
+    method.seen, method.validated = [], set()
+    run(prepared, tmp_path, method, RefineConfig.model_validate(values), refinement=part)
+    assert method.seen == [1] * 7 + [3] * 13
+    assert method.validated == {3}
 
 
 def test_averaged_weights_lag_behind(prepared: Results, tmp_path: Path) -> None:

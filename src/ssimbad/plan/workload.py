@@ -29,7 +29,7 @@ from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
 from ssimbad.pretrained.weights import BLANK
 from ssimbad.section import Section
-from ssimbad.training.settings import in_steps
+from ssimbad.training.settings import RefineConfig, in_steps
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,11 @@ def make_stepper(config: Any, stage: str, run: str, batch: int, steps: int = 0) 
     method = make_method(config, run)
     assert isinstance(method, TrainedMethod)
     schedule = getattr(phase, stage).model_copy(update={"batch": batch})
-    part = phase.method if stage == "refine" else None
-    if part is not None and steps:
-        part = part.model_copy(update={"steps": steps})
+    part = None
+    if stage == "refine":
+        assert phase.method is not None
+        schedule = schedule.model_copy(update={"single_step": 0})
+        part = phase.method.model_copy(update={"steps": steps} if steps else {})
     stepper = Stepper(method, schedule, part, config.data.size)
     stepper.prepare()
     return stepper
@@ -264,6 +266,11 @@ class Workload:
             )
 
         step, validation = cost(Stepper.step), cost(Stepper.validate)
+        single = schedule.single_step if isinstance(schedule, RefineConfig) else 0
+        passes = [(step, schedule.steps - single)]
+        if single:
+            short = stepper(1)
+            passes.append((measured(short.tensors(), short.step), single))
         tensors = stepper(0).tensors()
         intervals = -(-schedule.steps // schedule.checkpoint_every)
         validations = intervals * self.counts["validation"] / batch / self.gpus
@@ -271,7 +278,7 @@ class Workload:
             stage,
             row,
             sum(p.numel() for p in stepper(0).method.parameters()),
-            ((step, schedule.steps), (validation, validations)),
+            (*passes, (validation, validations)),
             self._runs(row),
             sum(t.untyped_storage().nbytes() for t in tensors),
         )

@@ -13,6 +13,7 @@ from ssimbad.training.losses import refinement_losses
 from ssimbad.training.settings import RefineConfig, Schedule
 
 Objective = Callable[[Batch, torch.Generator], dict[str, Tensor]]
+ByStep = Callable[[int], Objective]
 
 
 def objectives(
@@ -21,12 +22,13 @@ def objectives(
     refinement: Section | None,
     weights: str,
     device: torch.device,
-) -> tuple[Objective, Objective, list[dict[str, str]]]:
-    """The named scalar losses of training and of validation, and what to record of their networks.
+) -> tuple[ByStep, Objective, list[dict[str, str]]]:
+    """What gives the named scalar losses of each training step, by its number from 0; those of validation;
+    and what to record of their networks.
 
     Args:
         method: the method.
-        config: how to optimise; a :class:`RefineConfig` for the refinement stage.
+        config: how to optimise, counted in steps; a :class:`RefineConfig` for the refinement stage.
         refinement: that stage's part of the method's section, None for the first stage.
         weights: where loss networks' weights may come from.
         device: where loss networks go.
@@ -36,14 +38,17 @@ def objectives(
     """
     if not isinstance(config, RefineConfig):
         networks = method.load_loss_networks(weights, device)
-        return method.training_losses, method.validation_losses, networks
+        return lambda step: method.training_losses, method.validation_losses, networks
     assert isinstance(method, RefinedMethod)
     assert refinement is not None
-    rollout, part = method.rollout, refinement
     distances, networks = refinement_losses(config.strategy, config.clamp, weights, device)
 
-    def objective(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        images = rollout(batch, generator, part)
-        return {name: distance(images, batch.target) for name, distance in distances.items()}
+    def through(part: Section) -> Objective:
+        def objective(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+            images = method.rollout(batch, generator, part)
+            return {name: distance(images, batch.target) for name, distance in distances.items()}
 
-    return objective, objective, networks
+        return objective
+
+    single, whole = through(refinement.model_copy(update={"steps": 1})), through(refinement)
+    return lambda step: single if step < config.single_step else whole, whole, networks
