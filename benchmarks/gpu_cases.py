@@ -216,7 +216,7 @@ class Bench:
 
         def side(method: SSIMBaD, checkpointing: bool) -> Callable[[int], float]:
             part = RefinementConfig(
-                steps=scale.unrolled, last_call=True, checkpointing=checkpointing
+                steps=scale.unrolled, single_step=0.0, last_call=True, checkpointing=checkpointing
             )
 
             def step(number: int) -> float:

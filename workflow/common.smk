@@ -12,6 +12,7 @@ import torch
 from ssimbad import config as schema
 from ssimbad.data.archive import is_archive
 from ssimbad.data.images import is_image_name
+from ssimbad.devices import KEPT_PAGES
 from ssimbad.errors import UserError
 from ssimbad.interruption import ASKED_BY, begin_run, clear_stale_locks, leave_with_dvc
 from ssimbad.layout import Results
@@ -26,12 +27,7 @@ shell.prefix(
     " trap '' TERM; "
 )
 
-# In jobs glibc keeps freed tensors' pages, in huge pages, instead of having the kernel clear new ones for each
-# step's tensors.
-os.environ.setdefault(
-    "GLIBC_TUNABLES",
-    f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={2**30}:glibc.malloc.trim_threshold={2**31}",
-)
+os.environ.setdefault("GLIBC_TUNABLES", KEPT_PAGES)
 
 
 def refuse(error):

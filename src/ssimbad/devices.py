@@ -12,6 +12,9 @@ from ssimbad.processes import ALONE, Place
 
 NAMES = r"^(auto|cpu|cuda(:\d+)?)$"
 """What a device may be called."""
+KEPT_PAGES = f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={2**30}:glibc.malloc.trim_threshold={2**31}"
+"""``GLIBC_TUNABLES`` of the workflow's jobs: glibc keeps freed tensors' pages, in huge pages, instead of
+having the kernel clear new ones for each step's tensors."""
 # Channels of a kernel up to which channels-last is the faster layout on a CPU.
 _WIDEST = 256
 

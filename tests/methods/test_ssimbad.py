@@ -132,7 +132,9 @@ def test_rollout_is_the_euler_sampler_and_checkpointing_changes_no_gradient(batc
     gradients = []
     for checkpointing in (True, False):
         method = make()
-        part = RefinementConfig(steps=3, last_call=True, checkpointing=checkpointing)
+        part = RefinementConfig(
+            steps=3, single_step=0.0, last_call=True, checkpointing=checkpointing
+        )
         images = method.rollout(batch, torch_generator(0, "test"), part)
         (images - batch.target).square().mean().backward()
         gradients.append([p.grad for p in method.parameters()])
@@ -153,7 +155,7 @@ def test_rollout_keeps_the_gradient_beyond_the_image_range(batch: Batch) -> None
     images = method.rollout(
         batch,
         torch_generator(0, "test"),
-        RefinementConfig(steps=1, last_call=True, checkpointing=False),
+        RefinementConfig(steps=1, single_step=0.0, last_call=True, checkpointing=False),
     )
     assert (images > 1).all()
     images.mean().backward()

@@ -24,7 +24,7 @@ from ssimbad.data.warp import WarpConfig
 from ssimbad.errors import UserError
 from ssimbad.layout import Results
 from ssimbad.methods.base import RefinedMethod, TrainedMethod
-from ssimbad.methods.denoising import RefinementConfig
+from ssimbad.methods.denoising import DenoisingMethod, RefinementConfig
 from ssimbad.training import checkpoint
 from ssimbad.training.loop import fit
 from ssimbad.training.losses import refinement_losses
@@ -146,6 +146,8 @@ def test_training_without_validation_images(prepared: Results, tmp_path: Path) -
 class Unrolled(Scalar, RefinedMethod):
     """Notes how many sampler steps each of its trajectories has."""
 
+    trajectory = DenoisingMethod.trajectory
+
     def rollout(self, batch, generator, refinement):
         if self.training:
             self.seen.append(refinement.steps)
@@ -157,11 +159,11 @@ class Unrolled(Scalar, RefinedMethod):
 def test_single_steps_come_first_and_whole_trajectories_are_validated(
     prepared: Results, tmp_path: Path
 ) -> None:
-    values = CONFIG.model_dump() | {"single_step": 7, "strategy": {"mse": 1.0}, "clamp": False}
-    part = RefinementConfig(steps=3, last_call=False, checkpointing=False)
+    config = RefineConfig(**CONFIG.model_dump(), strategy={"mse": 1.0}, clamp=False)
+    part = RefinementConfig(steps=3, single_step=0.35, last_call=False, checkpointing=False)
     method = Unrolled()
     method.seen, method.validated = [], set()
-    run(prepared, tmp_path, method, RefineConfig.model_validate(values), refinement=part)
+    run(prepared, tmp_path, method, config, refinement=part)
     assert method.seen == [1] * 7 + [3] * 13
     assert method.validated == {3}
 

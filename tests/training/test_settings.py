@@ -4,9 +4,8 @@ import math
 from itertools import pairwise
 
 import pytest
-from pydantic import ValidationError
 
-from ssimbad.training.settings import RefineConfig, Schedule, in_steps, learning_rate
+from ssimbad.training.settings import Schedule, in_steps, learning_rate
 
 PUBLISHED = {
     "steps": 0,
@@ -40,15 +39,6 @@ def test_epochs_become_steps() -> None:
     assert (counted.steps, counted.warmup) == (300 * 31_696 / 32, 991)
     plain = schedule(steps=20, epochs=0, warmup=4)
     assert in_steps(plain, IMAGES) == plain
-
-
-def test_single_steps_are_counted_like_the_others_and_leave_some_whole() -> None:
-    refinement = {"optimizer": "muon", "muon_lr": 0.1, "strategy": {"mse": 1.0}, "clamp": False}
-    values = PUBLISHED | refinement | {"epochs": 10}
-    counted = in_steps(RefineConfig.model_validate(values | {"single_step": 4}), IMAGES)
-    assert (counted.steps, counted.single_step) == (1000, 400)
-    with pytest.raises(ValidationError, match=r"single_step \(10\) .* 10 epochs"):
-        RefineConfig.model_validate(values | {"single_step": 10})
 
 
 def test_learning_rate_warms_up_once_and_falls_along_one_cosine() -> None:

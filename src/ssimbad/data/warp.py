@@ -24,6 +24,7 @@ _CORNERS = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
 CORNERS, MOVED = len(_CORNERS), 2
 """Control points that stay, and that move; a spline's weights are of these kernels, then of 1, x and y."""
 _FOLD_GRID = 33
+_TRIES = 3  # candidates drawn at once, of which two in five fold
 EVALUATION = -1
 """The epoch whose warps are used for validation and test: fixed, and without rotation."""
 
@@ -100,15 +101,16 @@ def folds(source: Tensor, target: Tensor) -> Tensor:
     return torch.from_numpy(found)
 
 
-def _draw(generator: np.random.Generator) -> tuple[list, list]:
-    while True:
-        p1, p2 = (round(v, 2) for v in generator.uniform(0.3, 0.7, 2))
-        r1, r2 = (round(v, 2) for v in generator.uniform(-0.25, 0.25, 2))
-        # Equal targets make the spline singular.
-        if abs(p1 + r1 - p2 - r2) > 1e-9:
-            source = [*_CORNERS, (p1, p1), (p2, p2)]
-            target = [*_CORNERS, (p1 + r1, p1 + r1), (p2 + r2, p2 + r2)]
-            return source, target
+def _tries(generators: list[np.random.Generator]) -> tuple[Tensor, Tensor]:
+    """The next few candidates for each warp: source and target control points (B, tries, 6, 2) float64."""
+    uniform = np.stack([g.random((_TRIES, 4)) for g in generators])
+    points = np.round(0.3 + (0.7 - 0.3) * uniform[..., :2], 2)
+    moves = np.round(-0.25 + (0.25 - -0.25) * uniform[..., 2:], 2)
+    source, target = np.empty((2, len(generators), _TRIES, CORNERS + MOVED, 2))
+    source[..., :CORNERS, :] = target[..., :CORNERS, :] = _CORNERS
+    source[..., CORNERS:, :] = points[..., None]
+    target[..., CORNERS:, :] = (points + moves)[..., None]
+    return torch.from_numpy(source), torch.from_numpy(target)
 
 
 def draw_controls(
@@ -127,16 +129,18 @@ def draw_controls(
         0.0 if epoch == EVALUATION else math.radians(config.rotation) * turn
         for turn, (_, epoch) in zip(turns, addresses, strict=True)
     ]
-    draws = [_draw(g) for g in generators]
-    source, target = (torch.tensor([d[k] for d in draws], dtype=torch.float64) for k in (0, 1))
-    pending = torch.arange(len(draws))
-    while config.redraw_folds:
-        pending = pending[folds(source[pending], target[pending])]
-        if not len(pending):
-            break
-        for i in pending.tolist():
-            redrawn = _draw(generators[i])
-            source[i], target[i] = (torch.tensor(d, dtype=torch.float64) for d in redrawn)
+    source, target = torch.empty(2, len(generators), CORNERS + MOVED, 2, dtype=torch.float64)
+    pending = torch.arange(len(generators))
+    while len(pending):
+        sources, targets = _tries([generators[i] for i in pending.tolist()])
+        # Equal targets make the spline singular.
+        usable = (targets[:, :, -1, 0] - targets[:, :, -2, 0]).abs() > 1e-9
+        if config.redraw_folds:
+            usable[usable.clone()] = ~folds(sources[usable], targets[usable])
+        found, first = usable.max(1)
+        source[pending[found]] = sources[found, first[found]]
+        target[pending[found]] = targets[found, first[found]]
+        pending = pending[~found]
     return source, target, torch.tensor(angles, dtype=torch.float64)
 
 

@@ -179,6 +179,18 @@ class TrainedMethod(Method):
 class RefinedMethod(TrainedMethod):
     """A trained method with a second stage that backpropagates through its sampler."""
 
+    def trajectory(self, refinement: Section, done: float) -> Section:
+        """What trajectories are like once a share ``done`` in [0, 1] of the stage's steps are taken.
+
+        Args:
+            refinement: the part of that name of the method's section, which this is unless overridden.
+            done: the share; 1 for the trajectories that choose among checkpoints.
+
+        Returns:
+            The part for :meth:`rollout`.
+        """
+        return refinement
+
     @abstractmethod
     def rollout(self, batch: Batch, generator: torch.Generator, refinement: Section) -> Tensor:
         """Sampled images (B, 3, S, S), with a gradient beyond [-1, 1] too."""

@@ -44,6 +44,12 @@ class RefinementConfig(Section):
     steps: int = Field(
         ge=1, le=1000, description="Euler steps unrolled, as sampling.steps (published: 50)"
     )
+    single_step: float = Field(
+        ge=0,
+        lt=1,
+        description="share of the stage, at its start, whose trajectories are a single Euler step from noise"
+        " to image (published: 0)",
+    )
     last_call: bool = Field(description=_LAST_CALL)
     checkpointing: bool = Field(
         description="recompute activations in the backward pass: memory of one step, a third more time"
@@ -133,6 +139,12 @@ class DenoisingMethod(RefinedMethod):
             similarity = ssim((denoised + 1) / 2, (target + 1) / 2)
             losses["structural"] = self.config.structural * (1 - similarity).mean()
         return losses
+
+    def trajectory(self, refinement: Section, done: float) -> Section:
+        """Single steps at first."""
+        assert isinstance(refinement, RefinementConfig)
+        single = done < refinement.single_step
+        return refinement.model_copy(update={"steps": 1}) if single else refinement
 
     def rollout(self, batch: Batch, generator: torch.Generator, refinement: Section) -> Tensor:
         """Euler sampling from fresh noise."""

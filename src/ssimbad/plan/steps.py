@@ -24,7 +24,7 @@ def blank_batch(count: int, size: int) -> Batch:
 
 
 class Stepper:
-    """A stage's first step, again and again on one batch, with blank loss networks.
+    """A stage's steps as they are at its end, on one batch, with blank loss networks.
 
     Args:
         method: the method, whose weights change.
@@ -40,10 +40,10 @@ class Stepper:
         self, method: TrainedMethod, config: Schedule, refinement: Section | None, size: int
     ) -> None:
         self.method, self.config = method.train(), config
-        objective_of, self.validation_objective, _ = objectives(
+        objective_at, self.validation_objective, _ = objectives(
             method, config, refinement, BLANK, _CPU
         )
-        self.objective = objective_of(0)
+        self.objective = objective_at(1.0)
         self.batch = blank_batch(config.batch, size)
         self.optimizer = build(method.optimizer_groups(config.lr), config)
         self.average = [value.detach().clone() for value in method.state_dict().values()]

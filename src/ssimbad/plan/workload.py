@@ -20,7 +20,7 @@ from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
 from ssimbad.evaluation.sweep import variants
 from ssimbad.inference import SETTINGS, count_parameters
 from ssimbad.methods import method_of, methods, pretrained_run, stage_of, trained_run
-from ssimbad.methods.base import Method, TrainedMethod
+from ssimbad.methods.base import Method, RefinedMethod, TrainedMethod
 from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
 from ssimbad.noise.search import PhiConfig
 from ssimbad.noise.transforms import Phi, parse
@@ -29,7 +29,7 @@ from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
 from ssimbad.pretrained.weights import BLANK
 from ssimbad.section import Section
-from ssimbad.training.settings import RefineConfig, in_steps
+from ssimbad.training.settings import in_steps
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,9 @@ def make_stepper(config: Any, stage: str, run: str, batch: int, steps: int = 0) 
     method = make_method(config, run)
     assert isinstance(method, TrainedMethod)
     schedule = getattr(phase, stage).model_copy(update={"batch": batch})
-    part = None
-    if stage == "refine":
-        assert phase.method is not None
-        schedule = schedule.model_copy(update={"single_step": 0})
-        part = phase.method.model_copy(update={"steps": steps} if steps else {})
+    part = phase.method if stage == "refine" else None
+    if part is not None and steps:
+        part = part.model_copy(update={"steps": steps})
     stepper = Stepper(method, schedule, part, config.data.size)
     stepper.prepare()
     return stepper
@@ -141,6 +139,21 @@ def _by_steps(part: Section | None, cost_of: Callable[[int], Cost]) -> Cost:
     """The cost of what a part of a method's section, which may have a key ``steps``, is about."""
     steps = getattr(part, "steps", 0)
     return counted_by_steps(steps, cost_of) if steps else cost_of(0)
+
+
+def _trajectories(
+    method: TrainedMethod, refinement: Section, steps: int
+) -> list[tuple[Section | None, int]]:
+    """The kinds of trajectories of a stage's steps, the last first, and how many there are of each."""
+    assert isinstance(method, RefinedMethod)
+    kinds: list[tuple[Section | None, int]] = []
+    for step in reversed(range(steps)):
+        part = method.trajectory(refinement, step / steps)
+        if kinds and (kinds[-1][0] is part or kinds[-1][0] == part):
+            kinds[-1] = part, kinds[-1][1] + 1
+        else:
+            kinds.append((part, 1))
+    return kinds
 
 
 class _Colorizing:
@@ -259,18 +272,18 @@ class Workload:
             with make_fake():
                 return make_stepper(self.config, stage, row, batch, steps)
 
-        def cost(work: Callable[[Stepper], None]) -> Cost:
+        def cost(work: Callable[[Stepper], None], part: Section | None) -> Cost:
             return _by_steps(
-                phase.method if stage == "refine" else None,
+                part,
                 lambda steps: measured(stepper(steps).tensors(), partial(work, stepper(steps))),
             )
 
-        step, validation = cost(Stepper.step), cost(Stepper.validate)
-        single = schedule.single_step if isinstance(schedule, RefineConfig) else 0
-        passes = [(step, schedule.steps - single)]
-        if single:
-            short = stepper(1)
-            passes.append((measured(short.tensors(), short.step), single))
+        whole = phase.method if stage == "refine" else None
+        kinds: list[tuple[Section | None, int]] = [(whole, schedule.steps)]
+        if whole is not None:
+            kinds = _trajectories(stepper(0).method, whole, schedule.steps)
+        passes = [(cost(Stepper.step, part), times) for part, times in kinds]
+        validation = cost(Stepper.validate, whole)
         tensors = stepper(0).tensors()
         intervals = -(-schedule.steps // schedule.checkpoint_every)
         validations = intervals * self.counts["validation"] / batch / self.gpus

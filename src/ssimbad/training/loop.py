@@ -56,7 +56,7 @@ from ssimbad.training.lightning import (
     Trainer,
     WeightAveraging,
 )
-from ssimbad.training.objective import ByStep, Objective, objectives
+from ssimbad.training.objective import ByProgress, Objective, objectives
 from ssimbad.training.optimizer import build, clip_gradients
 from ssimbad.training.settings import RefineConfig, Schedule, learning_rate
 
@@ -70,7 +70,7 @@ class _Stage(LightningModule):
     def __init__(
         self,
         method: TrainedMethod,
-        objective_of: ByStep,
+        objective_at: ByProgress,
         validation_objective: Objective,
         config: Schedule,
         stage: str,
@@ -80,7 +80,7 @@ class _Stage(LightningModule):
     ) -> None:
         super().__init__()
         self.method = method
-        self.objective_of, self.validation_objective = objective_of, validation_objective
+        self.objective_at, self.validation_objective = objective_at, validation_objective
         self.config, self.stage, self.seed = config, stage, seed
         self.batches, self.validation_batches = train, validation
         self.training_sum: dict[str, float] = {}
@@ -121,7 +121,7 @@ class _Stage(LightningModule):
     def training_step(self, batch: Batch, number: int) -> Tensor:
         step = self.trainer.global_step
         generator = torch_generator(self.seed, self.stage, "noise", step)
-        losses = self.objective_of(step)(batch, generator)
+        losses = self.objective_at(step / self.config.steps)(batch, generator)
         values = torch.stack(list(losses.values()))
         means = self.together(values.detach().float(), "mean")
         for name, value in zip(losses, means.tolist(), strict=True):
@@ -422,7 +422,7 @@ def fit(
     """
     stage = "refine" if isinstance(config, RefineConfig) else "train"
     with first_ahead(place):
-        objective_of, validation_objective, networks = objectives(
+        objective_at, validation_objective, networks = objectives(
             method, config, refinement, weights, device
         )
     text = json.dumps(identity, sort_keys=True)
@@ -437,7 +437,7 @@ def fit(
         keeper = _Keeper(folder, average, config.keep, fingerprint)
         module = _Stage(
             method.to(memory_format=training_layout(method, device)),  # type: ignore[call-overload]
-            objective_of,
+            objective_at,
             validation_objective,
             config,
             stage,

@@ -13,7 +13,7 @@ from ssimbad.training.losses import refinement_losses
 from ssimbad.training.settings import RefineConfig, Schedule
 
 Objective = Callable[[Batch, torch.Generator], dict[str, Tensor]]
-ByStep = Callable[[int], Objective]
+ByProgress = Callable[[float], Objective]
 
 
 def objectives(
@@ -22,13 +22,13 @@ def objectives(
     refinement: Section | None,
     weights: str,
     device: torch.device,
-) -> tuple[ByStep, Objective, list[dict[str, str]]]:
-    """What gives the named scalar losses of each training step, by its number from 0; those of validation;
+) -> tuple[ByProgress, Objective, list[dict[str, str]]]:
+    """The named scalar losses of training, by the share of the stage's steps that are taken; of validation;
     and what to record of their networks.
 
     Args:
         method: the method.
-        config: how to optimise, counted in steps; a :class:`RefineConfig` for the refinement stage.
+        config: how to optimise; a :class:`RefineConfig` for the refinement stage.
         refinement: that stage's part of the method's section, None for the first stage.
         weights: where loss networks' weights may come from.
         device: where loss networks go.
@@ -38,17 +38,19 @@ def objectives(
     """
     if not isinstance(config, RefineConfig):
         networks = method.load_loss_networks(weights, device)
-        return lambda step: method.training_losses, method.validation_losses, networks
+        return lambda done: method.training_losses, method.validation_losses, networks
     assert isinstance(method, RefinedMethod)
     assert refinement is not None
+    rollout, trajectory, whole = method.rollout, method.trajectory, refinement
     distances, networks = refinement_losses(config.strategy, config.clamp, weights, device)
 
-    def through(part: Section) -> Objective:
+    def at(done: float) -> Objective:
+        part = trajectory(whole, done)
+
         def objective(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-            images = method.rollout(batch, generator, part)
+            images = rollout(batch, generator, part)
             return {name: distance(images, batch.target) for name, distance in distances.items()}
 
         return objective
 
-    single, whole = through(refinement.model_copy(update={"steps": 1})), through(refinement)
-    return lambda step: single if step < config.single_step else whole, whole, networks
+    return at, at(1.0), networks

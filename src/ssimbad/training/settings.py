@@ -84,11 +84,6 @@ class StageConfig(Schedule):
 class RefineConfig(StageConfig):
     """Optimisation of the refinement stage."""
 
-    single_step: int = Field(
-        ge=0,
-        description="steps or epochs at the start whose trajectories are one sampler step from noise to"
-        " image, before those of the method's length (published: 0)",
-    )
     strategy: dict[Strategy, Annotated[float, Field(ge=0)]] = Field(
         description="the loss on sampled images: weight of each strategy, 0 leaves it out"
     )
@@ -96,15 +91,6 @@ class RefineConfig(StageConfig):
         description="clamp sampled images before the loss, which then has no gradient beyond"
         " [-1, 1] (published: true)"
     )
-
-    @model_validator(mode="after")
-    def _ends_whole(self) -> RefineConfig:
-        if self.single_step >= (length := self.steps or self.epochs):
-            raise ValueError(
-                f"single_step ({self.single_step}) must leave whole trajectories some of the {length}"
-                f" {'steps' if self.steps else 'epochs'}"
-            )
-        return self
 
     @field_validator("strategy")
     @classmethod
@@ -118,7 +104,7 @@ _Any = TypeVar("_Any", bound=Schedule)
 
 
 def in_steps(config: _Any, images: int) -> _Any:
-    """The same schedule with all its lengths counted in optimizer steps.
+    """The same schedule with ``steps``, ``warmup`` and ``checkpoint_every`` counted in optimizer steps.
 
     Batches run over the ends of epochs, so ``epochs`` need not be a whole number of steps; it is kept.
 
@@ -133,9 +119,7 @@ def in_steps(config: _Any, images: int) -> _Any:
         return math.ceil(epochs * images / config.batch)
 
     lengths = {"steps": config.epochs} | {
-        key: getattr(config, key)
-        for key in ("warmup", "checkpoint_every", "single_step")
-        if hasattr(config, key)
+        key: getattr(config, key) for key in ("warmup", "checkpoint_every")
     }
     return config.model_copy(update={key: steps(value) for key, value in lengths.items()})
 
