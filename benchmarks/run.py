@@ -62,9 +62,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="benchmarks, or scaling; all where none is named")
     chosen = parser.parse_args().names
-    if (
-        "GLIBC_TUNABLES" not in os.environ
-    ):  # as the workflow's jobs have it; glibc reads it at the start
+    # As the workflow's jobs have it; glibc reads it when a process starts.
+    if "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = KEPT_PAGES
         os.execv(sys.executable, sys.orig_argv)
     with tempfile.TemporaryDirectory() as name:

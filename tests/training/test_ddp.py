@@ -26,9 +26,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are w
 
 
 def two(prepared: Results, folder: Path, *what: str) -> None:
-    os.chdir(
-        REPOSITORY
-    )  # where the module is: an earlier test may have left this process elsewhere
+    # Where the module is: an earlier test may have left this process elsewhere.
+    os.chdir(REPOSITORY)
     command = [sys.executable, "-m", "tests.training.shared_run"]
     lead([*command, str(prepared.data), str(folder), json.dumps(what)], devices=2, nodes=1)
 
