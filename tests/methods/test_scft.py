@@ -113,6 +113,15 @@ def test_gram_is_per_image_and_normalised() -> None:
     torch.testing.assert_close(gram(features)[1], flat @ flat.T / 12)
 
 
+def test_gram_of_a_large_image_is_finite_under_mixed_precision() -> None:
+    features = torch.full(
+        (1, 2, 256, 256), 2.0
+    )  # a channel's squares sum to more than 16 bits hold
+    with torch.autocast("cpu", torch.float16):
+        found = gram(features.half())
+    torch.testing.assert_close(found, torch.full((1, 2, 2), 2.0))
+
+
 def test_perceptual_and_style_losses_are_weighted_distances_of_feature_maps() -> None:
     method, batch = make(perceptual=0.01, style=50.0), batch_of(2, 32)
     (record,) = method.load_loss_networks("auto", torch.device("cpu"))

@@ -44,9 +44,11 @@ class SCFTMethodConfig(SCFTConfig):
 
 
 def gram(features: Tensor) -> Tensor:
-    """F Fᵀ/(CHW) of each image: (B, C, H, W) → (B, C, C)."""
-    flat = features.flatten(2)
-    return flat @ flat.transpose(1, 2) / flat[0].numel()
+    """F Fᵀ/(CHW) of each image: (B, C, H, W) → (B, C, C), float32."""
+    # Also under mixed precision, whose 16-bit products overflow: they are sums over a whole image.
+    with torch.autocast(features.device.type, enabled=False):
+        flat = features.float().flatten(2)
+        return flat @ flat.transpose(1, 2) / flat[0].numel()
 
 
 def draw_tokens(allowed: Tensor, images: int, generator: torch.Generator) -> Tensor:
