@@ -22,7 +22,7 @@ from benchmarks.faces import write_faces
 from benchmarks.train_step import PAPER, make_batch, make_method
 from ssimbad import config
 from ssimbad.data.warp import draw_controls
-from ssimbad.devices import compile_in_place
+from ssimbad.devices import compile_in_place, training_layout
 from ssimbad.methods.denoising import RefinementConfig, SamplingConfig
 from ssimbad.methods.ssimbad import SSIMBaD
 from ssimbad.networks.unet import UNetConfig
@@ -42,7 +42,7 @@ class Scale:
         unet: the network.
         size: side of the images in pixels.
         batch: images of a training step, and at once in inference, loading and evaluation.
-        refined: images of a refinement step.
+        refined, refined_together: images of a refinement step, as published and as memory allows.
         unrolled: Euler steps of it; the published 50 take 50 / unrolled times as long.
         sampled: noise levels of the inference that the published 500 are extrapolated from.
         phi_size, phi_points: of the search, on one image.
@@ -54,6 +54,7 @@ class Scale:
     size: int = 256
     batch: int = 32
     refined: int = 1
+    refined_together: int = 8
     unrolled: int = 8
     sampled: int = 8
     phi_size: int = 128
@@ -81,8 +82,11 @@ class Bench:
             "phi_search": self.phi_search,
             "train_step": self.train_step,
             "train_step_compiled": lambda: self.train_step(compiled=True),
-            "refine_step": self.refine_step,
+            "refine_step": lambda: self.refine_step(scale.refined),
+            "refine_step_compiled": lambda: self.refine_step(scale.refined, compiled=True),
+            "refine_step_together": lambda: self.refine_step(scale.refined_together),
             "inference": self.inference,
+            "inference_compiled": lambda: self.inference(compiled=True),
             "batches": self.batches,
             "inception": lambda: self.metric_network("inception"),
             "lpips": lambda: self.metric_network("lpips"),
@@ -118,7 +122,8 @@ class Bench:
 
     def _methods(self) -> tuple[SSIMBaD, SSIMBaD]:
         plain = make_method(self.scale.unet).to(self.device)
-        ours = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layout = training_layout(plain, self.device)
+        ours = copy.deepcopy(plain).to(memory_format=layout)  # type: ignore[call-overload]
         return plain, ours
 
     def _case(
@@ -209,10 +214,10 @@ class Bench:
             counter.get_total_flops(),
         )
 
-    def refine_step(self) -> Case:
+    def refine_step(self, images: int, compiled: bool = False) -> Case:
         """Forward and backward, 16-mixed; plain: every activation kept."""
         scale = self.scale
-        batch = make_batch(scale.refined, scale.size).to(self.device)
+        batch = make_batch(images, scale.size).to(self.device)
 
         def side(method: SSIMBaD, checkpointing: bool) -> Callable[[int], float]:
             part = RefinementConfig(
@@ -222,8 +227,8 @@ class Bench:
             def step(number: int) -> float:
                 method.zero_grad()
                 with self._autocast():
-                    images = method.rollout(batch, torch_generator(SEED, number), part)
-                    loss = ((images - batch.target) ** 2).mean()
+                    sampled = method.rollout(batch, torch_generator(SEED, number), part)
+                    loss = ((sampled - batch.target) ** 2).mean()
                 loss.backward()
                 return loss.item()
 
@@ -233,9 +238,12 @@ class Bench:
         sides = side(plain, False), side(ours, True)
         with FlopCounterMode(display=False) as counter:
             sides[1](0)
+        if compiled:
+            compile_in_place(ours.network, self.device)
+        name = "refine_step_together" if images > scale.refined else "refine_step"
         return self._case(
-            "refine_step",
-            scale.refined,
+            "refine_step_compiled" if compiled else name,
+            images,
             self.half,
             sides,
             lambda a, b: abs(a - b) / abs(a),
@@ -244,7 +252,7 @@ class Bench:
             unrolled_steps=scale.unrolled,
         )
 
-    def inference(self) -> Case:
+    def inference(self, compiled: bool = False) -> Case:
         """Heun, as published, through few noise levels; a note extrapolates to its 500."""
         scale = self.scale
         batch = make_batch(scale.batch, scale.size).to(self.device)
@@ -258,12 +266,15 @@ class Bench:
 
             return colorize
 
-        sides = side(self._methods()[0].eval()), side(self._methods()[1].eval())
+        plain, ours = self._methods()
+        sides = side(plain.eval()), side(ours.eval())
         with FlopCounterMode(display=False) as counter:
             sides[1](0)
+        if compiled:
+            compile_in_place(ours.network, self.device)
         calls = 2 * scale.sampled - 1
         return self._case(
-            "inference",
+            "inference_compiled" if compiled else "inference",
             scale.batch,
             "32-true",
             sides,

@@ -40,9 +40,10 @@ def device_of(name: str, place: Place = ALONE) -> torch.device:
 def training_layout(network: nn.Module, device: torch.device) -> torch.memory_format:
     """The layout of weights and images in which a convolutional network's training steps are fastest."""
     widest = max((m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d)), default=0)
-    if device.type == "cpu" and widest > _WIDEST:
-        return torch.contiguous_format
-    return torch.channels_last
+    # On a GPU, PyTorch's group normalisation copies channels-last images to its own layout and back.
+    if device.type == "cpu" and widest <= _WIDEST:
+        return torch.channels_last
+    return torch.contiguous_format
 
 
 def compile_in_place(network: nn.Module, device: torch.device) -> None:

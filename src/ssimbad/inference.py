@@ -133,8 +133,6 @@ def infer(
     split = Split(data, "test")
     partners = {"same": {name: name for name in split.names}, "cross": read_pairs(data)}
     method = method.to(device).eval()
-    if device.type == "cuda":
-        method = method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     start = time.monotonic()
     with counted_calls(method) as calls:
         for setting in SETTINGS:
