@@ -50,6 +50,16 @@ def test_checkpointing_costs_operations_and_saves_memory() -> None:
     assert saving.peak < 0.8 * plain.peak
 
 
+def test_a_mixed_precision_step_needs_the_memory_and_time_that_it_took_on_a_gpu() -> None:
+    loaded = config.load([Path("config/paper.yaml")])
+    with make_fake():
+        stepper = make_stepper(loaded, "train", "ssimbad", 32)
+    cost = measured(stepper.tensors(), stepper.step)
+    # Of docs/gpu.md, on an H200, which computes as fast as an H100 and moves memory faster.
+    assert cost.peak / 2**20 == pytest.approx(36_536, rel=0.1)
+    assert 3600 * GPUS["H100"].hours(cost, 0.3) == pytest.approx(0.25, rel=0.25)
+
+
 def test_many_unrolled_steps_are_planned_as_if_all_were_counted() -> None:
     values = tiny_values()
     values["rows"], values["sweep"]["rows"], values["oracle"]["rows"] = ["ssimbad_refined"], [], []

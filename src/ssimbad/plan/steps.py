@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+from unittest.mock import patch
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ssimbad.methods.base import Batch, TrainedMethod
@@ -53,6 +56,17 @@ class Stepper:
             return nullcontext()
         return torch.autocast("cpu", torch.bfloat16)
 
+    def _formats(self) -> AbstractContextManager:
+        """Within it, mixed precision normalises groups in 32 bits, as on a GPU; on a CPU it does not."""
+        if self.config.precision == "32-true":
+            return nullcontext()
+        normalise = F.group_norm
+
+        def in_32_bits(images: Tensor, *rest: Any) -> Tensor:
+            return normalise(images.float(), *rest)
+
+        return patch("torch.nn.functional.group_norm", in_32_bits)
+
     def prepare(self) -> None:
         """Have the optimizer make its state, so that steps are alike."""
         for parameter in self.method.parameters():
@@ -62,10 +76,11 @@ class Stepper:
 
     def step(self) -> None:
         """Losses, gradients, clipping, optimizer, moving average."""
-        with self._precision():
-            losses = self.objective(self.batch, torch.Generator().manual_seed(0))
-            total = torch.stack(list(losses.values())).sum()
-        total.backward()
+        with self._formats():  # the backward pass computes checkpointed activations again
+            with self._precision():
+                losses = self.objective(self.batch, torch.Generator().manual_seed(0))
+                total = torch.stack(list(losses.values())).sum()
+            total.backward()
         clip_gradients(self.optimizer, self.config, None)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -81,7 +96,7 @@ class Stepper:
     def validate(self) -> None:
         """The validation losses of one batch."""
         self.method.eval()
-        with self._precision():
+        with self._formats(), self._precision():
             self.validation_objective(self.batch, torch.Generator().manual_seed(0))
         self.method.train()
 

@@ -16,7 +16,7 @@ LEFT_OUT = (
     "the phases data, phi and report, warping, and the metrics without a network: they run on the CPU",
     "loading data, starting up, waiting, writing checkpoints and images",
     "memory of the driver, of libraries' workspaces and of fragments: a tenth of a GPU is kept free",
-    "mixed precision's formats as the CPU has them: a GPU keeps some more tensors in 32 bits",
+    "mixed precision's formats as the CPU has them, but for normalisation's 32 bits",
     "the time GPUs take to exchange gradients",
 )
 
