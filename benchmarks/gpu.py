@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.case import measure
 from benchmarks.gpu_cases import Bench, Scale
+from ssimbad.devices import device_of
 from ssimbad.files import write_json
 from ssimbad.provenance import code_version, machine, packages
 
@@ -93,7 +94,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("benchmarks.gpu: torch finds no CUDA GPU here", file=sys.stderr)
         sys.exit(2)
-    record, table = run(torch.device("cuda", 0), Scale(), names)
+    record, table = run(device_of("cuda:0"), Scale(), names)
     if not names:
         write_json(OUTPUT, record)
     print(table.to_string(index=False, float_format="{:.4g}".format))

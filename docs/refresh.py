@@ -1,12 +1,14 @@
 """Copy finished runs' tables, findings, times and pictures into README.md, docs/results.md and docs/images.
 
-    .venv/bin/python docs/refresh.py [RESULTS | speed | rehearsal | plan]
+    .venv/bin/python docs/refresh.py [RESULTS | speed | rehearsal | gpu | plan]
 
 RESULTS is the run to show, ``results`` unless given. ``speed`` copies what ``make benchmark`` left in
 ``results`` into docs/speed.md instead, and ``rehearsal`` the times and memory of
-``config/rehearsal.yaml``'s jobs into docs/gpu.md; ``plan`` puts what ``ssimbad plan`` says of
+``config/rehearsal.yaml``'s jobs into docs/gpu.md; ``gpu`` puts what ``make benchmark-gpu`` left in
+``results`` there; ``plan`` puts what ``ssimbad plan`` says of
 config/paper.yaml into docs/plan.md. What stands between a file's
-``<!-- results -->`` markers is replaced; nothing in it is typed by hand.
+``<!-- results -->`` markers (the GPU's: ``<!-- results gpu -->``) is replaced; nothing in it is typed by
+hand.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from pathlib import Path
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
 PICTURES = (
     *("qualitative_same", "qualitative_cross", "metrics", "quality_against_calls"),
     *("ssim_curves", "noisy_images", "r2_ranking", "loss"),
@@ -47,11 +48,12 @@ def cost(results: Path) -> str:
     )
 
 
-def replace(path: Path, text: str) -> None:
+def replace(path: Path, text: str, name: str = "results") -> None:
     """Put ``text`` between the markers of a file."""
-    head, rest = path.read_text().split(BEGIN)
-    tail = rest.split(END)[1]
-    path.write_text(f"{head}{BEGIN}\n\n{text.strip()}\n\n{END}{tail}")
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    head, rest = path.read_text().split(begin)
+    tail = rest.split(end)[1]
+    path.write_text(f"{head}{begin}\n\n{text.strip()}\n\n{end}{tail}")
 
 
 def refresh_speed() -> None:
@@ -116,6 +118,35 @@ def refresh_rehearsal() -> None:
     replace(ROOT / "docs/gpu.md", f"{cost(results)}\n\n{jobs}")
 
 
+def refresh_gpu() -> None:
+    """The benchmark's phases on a GPU."""
+    record = json.loads((ROOT / "results/benchmarks_gpu.json").read_text())
+    machine, reached = record["machine"], record["machine"]["matmul_gflops"]
+    rates = " and ".join(f"{rate / 1000:.0f} TFLOP/s in `{name}`" for name, rate in reached.items())
+    entries = pd.DataFrame(record["entries"])
+    columns = {
+        "name": "phase",
+        "unit": "unit",
+        "plain": "plain",
+        "ours": "ours",
+        "ratio": "ratio",
+        "plain_peak_mib": "plain, MiB",
+        "our_peak_mib": "ours, MiB",
+        "fraction_of_peak": "of peak",
+        "equal_within": "equal within",
+        "compared": "compared",
+    }
+    memory = ["plain_peak_mib", "our_peak_mib"]
+    entries[memory] = entries[memory].round().astype(int)
+    table = entries[list(columns)].rename(columns=columns).to_markdown(index=False, floatfmt=".3g")
+    parts = [
+        f"{machine['gpu']}, {machine['cores']} cores of an {machine['processor']}, PyTorch"
+        f" {record['packages']['torch']}: matrix products reach {rates}.",
+        table,
+    ]
+    replace(ROOT / "docs/gpu.md", "\n\n".join(parts), "results gpu")
+
+
 def refresh_plan() -> None:
     """What the paper's run is estimated to take."""
     command = [str(Path(sys.executable).with_name("ssimbad"))]
@@ -125,7 +156,12 @@ def refresh_plan() -> None:
 
 
 def main() -> None:
-    parts = {"speed": refresh_speed, "rehearsal": refresh_rehearsal, "plan": refresh_plan}
+    parts = {
+        "speed": refresh_speed,
+        "rehearsal": refresh_rehearsal,
+        "gpu": refresh_gpu,
+        "plan": refresh_plan,
+    }
     if refresh := parts.get(sys.argv[-1]):
         refresh()
         return

@@ -1,5 +1,6 @@
 """The network translated by torch.compile: the same files and numbers, or one line that says why not."""
 
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ssimbad import phases
-from ssimbad.devices import compile_in_place, training_layout
+from ssimbad.devices import compile_in_place, device_of, training_layout
 from ssimbad.errors import UserError
 from ssimbad.layout import Results
 from tests.conftest import phase_of, tiny_values
@@ -42,6 +43,21 @@ def test_a_compiled_networks_checkpoint_is_the_plain_ones(
     assert weights[True].keys() == weights[False].keys()
     for name, expected in weights[False].items():
         torch.testing.assert_close(weights[True][name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_kernels_of_a_gpu_are_repeatable_and_a_cpus_are_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    device_of("cpu")
+    assert not torch.are_deterministic_algorithms_enabled()
+    try:
+        assert device_of("cuda") == torch.device("cuda")
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_a_machine_without_a_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

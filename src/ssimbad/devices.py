@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import warnings
 
 import torch
 from torch import nn
@@ -15,12 +17,23 @@ NAMES = r"^(auto|cpu|cuda(:\d+)?)$"
 KEPT_PAGES = f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={2**30}:glibc.malloc.trim_threshold={2**31}"
 """``GLIBC_TUNABLES`` of the workflow's jobs: glibc keeps freed tensors' pages, in huge pages, instead of
 having the kernel clear new ones for each step's tensors."""
+_CUBLAS = ":4096:8"  # a workspace with which cuBLAS adds in a fixed order
 # Channels of a kernel up to which channels-last is the faster layout on a CPU.
 _WIDEST = 256
 
 
+def _fix_sums() -> None:
+    """Have a GPU's kernels add in the same order in every run, but for the few that have no such kernel."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _CUBLAS)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    warnings.filterwarnings("ignore", message=".* does not have a deterministic implementation")
+
+
 def device_of(name: str, place: Place = ALONE) -> torch.device:
     """The device of a name; ``auto`` is a GPU where there is one. Processes of a node have one each.
+
+    Once a GPU was asked for, this process's runs on it are repeatable.
 
     Raises:
         UserError: it is no device's name, or there is no such GPU.
@@ -34,6 +47,8 @@ def device_of(name: str, place: Place = ALONE) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device: {name}: torch can use {torch.cuda.device_count()} GPUs here")
+    if device.type == "cuda":
+        _fix_sums()
     return device
 
 
