@@ -26,7 +26,7 @@ def _fix_sums() -> None:
     """Have a GPU's kernels add in the same order in every run, but for the few that have no such kernel."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _CUBLAS)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     warnings.filterwarnings("ignore", message=".* does not have a deterministic implementation")
 
 
