@@ -53,6 +53,14 @@ def test_kernels_go_to_muon_and_the_rest_to_adamw() -> None:
     assert len(adamw["params"]) == 6
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_mixed_precision_leaves_the_kernel_of_a_step_to_pytorch(optimizer: str) -> None:
+    for precision, fused in (("32-true", True), ("16-mixed", None)):
+        config = settings(optimizer=optimizer, precision=precision)
+        built = build([{"params": list(network().parameters())}], config)
+        assert [group["fused"] for group in built.param_groups] == [fused] * len(built.param_groups)
+
+
 def test_a_groups_own_rate_scales_both_its_parts() -> None:
     model = network()
     group = {"params": list(model.parameters()), "lr": 5e-4}

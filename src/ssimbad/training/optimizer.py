@@ -93,8 +93,10 @@ def build(groups: list[dict[str, Any]], config: Schedule) -> torch.optim.Optimiz
 
     Under Muon each group is split in two, its kernels and the rest; a group's own ``lr`` scales both.
     """
-    # Under mixed precision a fused optimizer unscales in its own step, too late for clipping.
-    options = {"weight_decay": config.weight_decay, "fused": config.precision == "32-true"}
+    # Under mixed precision a fused optimizer unscales in its own step, too late for clipping. None, not
+    # False, with which PyTorch would take one parameter after the other on a GPU.
+    fused = True if config.precision == "32-true" else None
+    options = {"weight_decay": config.weight_decay, "fused": fused}
     if not isinstance(config, StageConfig) or config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, **options)  # type: ignore[arg-type]
     split: list[dict[str, Any]] = []
