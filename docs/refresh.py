@@ -22,12 +22,20 @@ from pathlib import Path
 import pandas as pd
 
 from ssimbad import config
+from ssimbad.plan.workload import Workload, image_counts
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = (
     *("qualitative_same", "qualitative_cross", "metrics", "quality_against_calls"),
     *("ssim_curves", "noisy_images", "r2_ranking", "loss"),
 )
+
+
+def minutes(results: Path) -> float:
+    """Time of a run, from its first job to the report."""
+    times = pd.read_csv(results / "times.csv")
+    ended = pd.to_datetime(times["ended"])
+    return (ended.max() - (ended - pd.to_timedelta(times["seconds"], "s")).min()).seconds / 60
 
 
 def cost(results: Path) -> str:
@@ -40,12 +48,10 @@ def cost(results: Path) -> str:
             f"{results} was made by uncommitted code; run `make reproduce` on a commit"
         )
     machine = summary["machine"]
-    ended = pd.to_datetime(times["ended"])
-    minutes = (ended.max() - (ended - pd.to_timedelta(times["seconds"], "s")).min()).seconds / 60
     overlay = "" if results.name == "results" else f" CONFIG=config/{results.name[8:]}.yaml"
     return (
-        f"`make reproduce{overlay}` took {minutes:.0f} minutes from its first job to the report, at most "
-        f"{times['max_rss_mib'].max() / 1024:.1f} GiB a job, on {machine['cores']} cores of an "
+        f"`make reproduce{overlay}` took {minutes(results):.0f} minutes from its first job to the report,"
+        f" at most {times['max_rss_mib'].max() / 1024:.1f} GiB a job, on {machine['cores']} cores of an "
         f"{machine['processor']} (commit {summary['code']['commit'][:10]})."
     )
 
@@ -56,6 +62,13 @@ def replace(path: Path, text: str, name: str = "results") -> None:
     head, rest = path.read_text().split(begin)
     tail = rest.split(end)[1]
     path.write_text(f"{head}{begin}\n\n{text.strip()}\n\n{end}{tail}")
+
+
+def operations_of_the_default_run() -> float:
+    """FLOP of its networks, as ``ssimbad plan`` counts them."""
+    default = config.load([])
+    lines = Workload(default, image_counts(default, []), 1).lines()
+    return sum(line.total.total for line in lines)
 
 
 def refresh_speed() -> None:
@@ -94,6 +107,8 @@ def refresh_speed() -> None:
         for axis, study in scaling.groupby("axis", sort=False)
         for kind in ("seconds", "peak_mib")
     ]
+    flops, took = operations_of_the_default_run(), minutes(results)
+    least = flops / machine["matmul_gflops"] / 1e9 / 60
     parts = [
         f"{machine['processor']}, {machine['cores']} cores: {machine['matmul_gflops']:.0f} GFLOP/s in"
         f" matrix products, {machine['copy_gb_per_s']:.0f} GB/s in copies.",
@@ -106,6 +121,9 @@ def refresh_speed() -> None:
         f" up {eaten:.0f} of 64 px on all of them. The sketches of 31,696"
         f" images of 256 px take {31.696 * xdog / machine['cores']:.0f} s on {machine['cores']} cores.",
         " ".join(arithmetic),
+        f"The default run's networks do {flops / 1e15:.3f} PFLOP (`ssimbad plan`): {least:.0f} minutes at the"
+        f" rate of matrix products above. The whole of it took {took:.0f}: {least / took:.0%} of that"
+        " rate, from its first job to the report.",
         "![Ratios](images/benchmarks.png)",
         "Seconds of imports and of whole commands at config/tiny.yaml's size:",
         start,
