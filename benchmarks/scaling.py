@@ -19,16 +19,11 @@ from tqdm import tqdm
 from benchmarks.case import timed
 from benchmarks.machine import peak_mib
 
-EVALUATED = (32, 64, 128)
-NUMBERS = {
-    "data": (250, 1000, 4000, 16000),
-    "phi": (250, 4000, 16000),
-    "train": (250, 4000, 16000),
-    "refine": (250, 4000, 16000),
-    "infer": (*EVALUATED, 512),  # evaluation reads what inference wrote
-    "evaluate": EVALUATED,
-}
-"""Images a phase is given: training images, from ``infer`` on test images."""
+NUMBERS = {250: 32, 1000: 64, 4000: 128, 16000: 512}
+"""Training images, and the test images beside them."""
+PHASES = ("data", "phi", "train", "refine", "infer", "evaluate")
+OF_TEST_IMAGES = PHASES[4:]
+EVALUATED = 128  # test images that are evaluated at most; more would only take longer
 SIZES = (64, 128, 256)
 ROW = {
     "train": "ssimbad",
@@ -80,27 +75,20 @@ def run(phase: str, row: str | None, overlays: list[Path], log: Path) -> tuple[f
 
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
-    order = list(NUMBERS)
-
     def record(axis: str, at: int, phase: str, overlay: Path) -> dict[str, Any]:
         took, memory = run(phase, ROW.get(phase), [overlay], folder / "log")
         return {"axis": axis, "at": at, "phase": phase, "seconds": took, "peak_mib": memory}
 
-    for number in sorted({n for phase in order[:4] for n in NUMBERS[phase]}):
-        overlay = _overlay(folder / f"train{number}", number, 8, 64, 10)
-        for phase in order[:4]:
-            if number in NUMBERS[phase]:
-                yield record("training images", number, phase, overlay)
-    for number in sorted({n for phase in order[4:] for n in NUMBERS[phase]}):
-        overlay = _overlay(folder / f"test{number}", 16, number, 64, 2)
-        for phase in ("data", "phi", "train"):
-            run(phase, ROW.get(phase), [overlay], folder / "log")
-        for phase in order[4:]:
-            if number in NUMBERS[phase]:
-                yield record("test images", number, phase, overlay)
+    for train, test in NUMBERS.items():
+        overlay = _overlay(folder / f"images{train}", train, test, 64, 10)
+        for phase in PHASES:
+            if phase not in OF_TEST_IMAGES:
+                yield record("training images", train, phase, overlay)
+            elif phase != "evaluate" or test <= EVALUATED:
+                yield record("test images", test, phase, overlay)
     for size in SIZES:
-        overlay = _overlay(folder / f"size{size}", 64, 16, size, 4)
-        for phase in order:
+        overlay = _overlay(folder / f"size{size}", 64, 16, size, 2)
+        for phase in PHASES:
             yield record("side in pixels", size, phase, overlay)
 
 
@@ -121,6 +109,6 @@ def startup(folder: Path) -> dict[str, float]:
         command = [sys.executable, "-c", f"import {library}"]
         found[f"import {library}"] = timed(partial(subprocess.run, command, check=True))[0]
     found["--help"] = run("--help", None, [], folder / "log")[0]
-    for phase in NUMBERS:
+    for phase in PHASES:
         found[phase] = run(phase, ROW.get(phase), [TINY, overlay], folder / "log")[0]
     return found

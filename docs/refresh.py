@@ -113,10 +113,11 @@ def refresh_speed() -> None:
         f"{machine['processor']}, {machine['cores']} cores: {machine['matmul_gflops']:.0f} GFLOP/s in"
         f" matrix products, {machine['copy_gb_per_s']:.0f} GB/s in copies.",
         table,
-        f"Of a training item's {item['ours']:.2f} ms, drawing its warp takes {item['draw_ms']:.2f}, warping"
-        f" {item['warp_ms']:.2f} and scaling pixels {item['scale_ms']:.2f}. OpenCV's remap alone, of a map"
-        f" that is there already, takes {item['opencv_remap_ms']:.2f}: were that all there is, the ratio"
-        f" would be {item['plain'] / item['opencv_remap_ms']:.1f}.",
+        f"Of a training item's {item['ours']:.2f} ms, by themselves and a moment before, drawing its warp"
+        f" took {item['draw_ms']:.2f}, warping {item['warp_ms']:.2f} and scaling pixels"
+        f" {item['scale_ms']:.2f}. OpenCV's remap alone, of a map that is there already, took"
+        f" {item['opencv_remap_ms']:.2f}: were that all there is, the ratio would be"
+        f" {item['plain'] / item['opencv_remap_ms']:.1f}.",
         f"One core makes {1000 / item['ours']:.0f} items of 256 px a second; the default's training step uses"
         f" up {eaten:.0f} of 64 px on all of them. The sketches of 31,696"
         f" images of 256 px take {31.696 * xdog / machine['cores']:.0f} s on {machine['cores']} cores.",
