@@ -49,6 +49,10 @@ def draw_scaling(table: pd.DataFrame, path: Path) -> None:
     grid.set(xscale="log", yscale="log")
     grid.set_titles("{row_name} against {col_name}")
     grid.set_axis_labels("", "")
+    for (_, axis), axes in grid.axes_dict.items():
+        at = sorted(set(table.loc[table["axis"] == axis, "at"]))
+        axes.set_xticks(at, labels=at)
+        axes.set_xticks([], minor=True)
     with whole_file(path) as part:
         grid.savefig(part, format="png", dpi=110)
     plt.close(grid.figure)
