@@ -179,15 +179,13 @@ class _Average(WeightAveraging):
     """Moving average whose decay warms up as (1 + n)/(10 + n)."""
 
     def __init__(self, decay: float) -> None:
-        # Of all tensors of a type at once: one by one, the GPU would be waited for each of them.
-        def update(averages: list[Tensor], currents: list[Tensor], count: Tensor) -> None:
-            if averages[0].is_floating_point():  # not a counter among the buffers
-                n = float(count)
-                share = min(decay, (1 + n) / (10 + n))
-                currents = torch._foreach_lerp(currents, averages, share)  # type: ignore[assignment]
-            torch._foreach_copy_(averages, currents)
+        def update(average: Tensor, current: Tensor, count: Tensor) -> Tensor:
+            if not average.is_floating_point():  # a counter among the buffers
+                return current
+            n = float(count)
+            return torch.lerp(current, average, min(decay, (1 + n) / (10 + n)))
 
-        super().__init__(multi_avg_fn=update)
+        super().__init__(avg_fn=update)
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights of the method."""
