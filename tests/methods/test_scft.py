@@ -114,9 +114,8 @@ def test_gram_is_per_image_and_normalised() -> None:
 
 
 def test_gram_of_a_large_image_is_finite_under_mixed_precision() -> None:
-    features = torch.full(
-        (1, 2, 256, 256), 2.0
-    )  # a channel's squares sum to more than 16 bits hold
+    # A channel's squares sum to more than 16 bits hold.
+    features = torch.full((1, 2, 256, 256), 2.0)
     with torch.autocast("cpu", torch.float16):
         found = gram(features.half())
     torch.testing.assert_close(found, torch.full((1, 2, 2), 2.0))

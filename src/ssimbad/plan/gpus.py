@@ -12,8 +12,8 @@ USABLE = 0.9
 REACHED = 0.7
 """Share of the memory's bandwidth that operations reach: an assumption."""
 LAUNCH = 25e-6
-"""Seconds that an operation takes at least, its start from Python: with it, the plan's times of training and
-of refinement steps, with and without recomputed activations, are those measured on an H200 within a fifth."""
+"""Seconds that an operation takes at least, its start from Python: chosen by steps of training and of
+refinement, with and without recomputed activations, that were timed on an H200 (docs/plan.md)."""
 
 
 @dataclass(frozen=True)
