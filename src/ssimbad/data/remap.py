@@ -99,25 +99,20 @@ def _read(
     line: np.ndarray,
 ) -> None:
     """Fill a row (S, 4) with what each pixel's taps (S,) and weights (4, S) read of ``bordered``."""
+    one = np.uintp(1)
     for x in range(len(line)):
-        j = column[x]
+        # Unsigned: of signed indices Numba asks whether they count from the end.
+        j0 = np.uintp(column[x])
+        j1, j2, j3 = j0 + one, j0 + one + one, j0 + one + one + one
         w0, w1, w2, w3 = wx[0, x], wx[1, x], wx[2, x], wx[3, x]
         red, green, blue, none = _ZERO, _ZERO, _ZERO, _ZERO
         for k in range(4):
-            w, taps = wy[k, x], bordered[row[x] + k]
-            red += w * (
-                w0 * taps[j, 0] + w1 * taps[j + 1, 0] + w2 * taps[j + 2, 0] + w3 * taps[j + 3, 0]
-            )
-            green += w * (
-                w0 * taps[j, 1] + w1 * taps[j + 1, 1] + w2 * taps[j + 2, 1] + w3 * taps[j + 3, 1]
-            )
-            blue += w * (
-                w0 * taps[j, 2] + w1 * taps[j + 1, 2] + w2 * taps[j + 2, 2] + w3 * taps[j + 3, 2]
-            )
+            w, taps = wy[k, x], bordered[np.uintp(row[x] + k)]
+            red += w * (w0 * taps[j0, 0] + w1 * taps[j1, 0] + w2 * taps[j2, 0] + w3 * taps[j3, 0])
+            green += w * (w0 * taps[j0, 1] + w1 * taps[j1, 1] + w2 * taps[j2, 1] + w3 * taps[j3, 1])
+            blue += w * (w0 * taps[j0, 2] + w1 * taps[j1, 2] + w2 * taps[j2, 2] + w3 * taps[j3, 2])
             # The fourth channel is there for the vector's sake alone.
-            none += w * (
-                w0 * taps[j, 3] + w1 * taps[j + 1, 3] + w2 * taps[j + 2, 3] + w3 * taps[j + 3, 3]
-            )
+            none += w * (w0 * taps[j0, 3] + w1 * taps[j1, 3] + w2 * taps[j2, 3] + w3 * taps[j3, 3])
         line[x, 0], line[x, 1], line[x, 2], line[x, 3] = red, green, blue, none
 
 

@@ -93,12 +93,14 @@ def draw(
     addresses = [(name, epoch) for name, (_, epoch) in zip(names, items, strict=True)]
     controls = draw_controls(warp_config, seed, addresses)
     others = [
-        numpy_generator(seed, "redrawn", *address).random() < redrawn for address in addresses
+        redrawn > 0 and numpy_generator(seed, "redrawn", *address).random() < redrawn
+        for address in addresses
     ]
+    images = split.image_pixels(indices)
     return Drawn(
         names,
-        split.image_pixels(indices),
-        split.reference_pixels(indices, others),
+        images,
+        split.reference_pixels(indices, others) if any(others) else images,
         others,
         split.sketch_pixels(indices),
         controls,
