@@ -11,6 +11,7 @@ import statistics
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -27,12 +28,22 @@ from ssimbad.training.settings import StageConfig
 PAPER = UNetConfig(
     width=64, multipliers=[1, 2, 4, 8], blocks=2, attention=[], heads=4, groups=32, zero_init=False
 )
-ARITHMETIC = (
-    *("aten::mkldnn_convolution", "aten::convolution_backward"),
-    *("aten::addmm", "aten::mm", "aten::bmm"),
-    *(f"aten::_scaled_dot_product_flash_attention_for_cpu{end}" for end in ("", "_backward")),
-)
-"""PyTorch's kernels for convolutions, matrix products and attention, forwards and back."""
+KERNELS = {
+    "forward_convolution_s": ("mkldnn_convolution",),
+    "backward_convolution_s": ("convolution_backward",),
+    "product_s": (
+        *("addmm", "mm", "bmm"),
+        *(f"_scaled_dot_product_flash_attention_for_cpu{end}" for end in ("", "_backward")),
+    ),
+    "normalisation_s": (
+        *("native_group_norm", "native_group_norm_backward"),
+        *("silu", "silu_backward"),
+    ),
+}
+"""PyTorch's kernels for convolutions, for matrix products and attention, and for group normalisation and
+SiLU, which nearly always follows it."""
+FUSED_PASSES = 5
+"""Tensors that a kernel for both would read and write: x and y forwards, x, dy and dx back."""
 PHI = Phi("sigma/(sigma+c)", 0.3, 0.002, 80.0)
 
 
@@ -66,17 +77,32 @@ def _step(method: SSIMBaD, optimizer: torch.optim.Optimizer, batch: Batch) -> fl
     return loss.item()
 
 
-def _arithmetic_seconds(method: SSIMBaD, schedule: StageConfig, batch: Batch) -> float:
-    """Median seconds of a step within :data:`ARITHMETIC`, on a copy."""
+def _profile(method: SSIMBaD, schedule: StageConfig, batch: Batch) -> dict[str, float]:
+    """Of a step, on a copy: median seconds within :data:`KERNELS`, and the bytes that normalisation and
+    SiLU would move in :data:`FUSED_PASSES`."""
     method = copy.deepcopy(method)
     optimizer = build(method.optimizer_groups(schedule.lr), schedule)
-    spent = []
-    for _ in range(6):
+    normalised = 0
+
+    def count(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        nonlocal normalised
+        normalised += inputs[0].nbytes
+
+    hooks = [
+        m.register_forward_pre_hook(count) for m in method.modules() if isinstance(m, nn.GroupNorm)
+    ]
+    _step(method, optimizer, batch)
+    for hook in hooks:
+        hook.remove()
+    spent: dict[str, list[float]] = {name: [] for name in KERNELS}
+    for _ in range(5):
         with profile(activities=[ProfilerActivity.CPU]) as profiled:
             _step(method, optimizer, batch)
-        found = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
-        spent.append(sum(found.get(kernel, 0.0) for kernel in ARITHMETIC) / 1e6)
-    return statistics.median(spent[1:])
+        found = {event.key: event.self_cpu_time_total / 1e6 for event in profiled.key_averages()}
+        for name, kernels in KERNELS.items():
+            spent[name].append(sum(found.get(f"aten::{kernel}", 0.0) for kernel in kernels))
+    medians = {name: statistics.median(seconds) for name, seconds in spent.items()}
+    return medians | {"fused_bytes": FUSED_PASSES * normalised}
 
 
 def case(name: str, unet: UNetConfig, count: int, size: int, rounds: int) -> Case:
@@ -105,7 +131,7 @@ def case(name: str, unet: UNetConfig, count: int, size: int, rounds: int) -> Cas
         rounds,
         target=1.25,
         flops=counter.get_total_flops(),
-        notes={"arithmetic_s": _arithmetic_seconds(ours, schedule, batch)},
+        notes=_profile(ours, schedule, batch),
     )
 
 

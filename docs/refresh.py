@@ -71,6 +71,24 @@ def operations_of_the_default_run() -> float:
     return sum(line.total.total for line in lines)
 
 
+def step_limits(step: pd.Series, copy_gb_per_s: float) -> str:
+    """What a training step's time is made of, and what each part leaves to gain."""
+    forward, backward = step["forward_convolution_s"], step["backward_convolution_s"]
+    arithmetic = forward + backward + step["product_s"]
+    rest = step["ours"] - arithmetic - step["normalisation_s"]
+    fused = step["fused_bytes"] / copy_gb_per_s / 1e9
+    return (
+        f"Of `{step.name}`'s {step['ours']:.3g} s in ours, PyTorch's convolutions take {forward:.3g}"
+        f" forwards and {backward:.3g} back, for about twice the arithmetic, its matrix products and attention"
+        f" {step['product_s']:.3g}: were all else free, the ratio would be"
+        f" {step['plain'] / arithmetic:.2f}. Group normalisation and SiLU take"
+        f" {step['normalisation_s']:.3g}; as one kernel, which reads and writes each tensor once, they would"
+        f" take {fused:.3g} at the rate of copies, and the ratio would be"
+        f" {step['plain'] / (arithmetic + rest + fused):.2f}. The other {rest:.3g} are additions,"
+        " concatenations, pooling, the optimizer and PyTorch's own bookkeeping."
+    )
+
+
 def refresh_speed() -> None:
     """The benchmarks' entries, the commands' start, the scaling study and the figures."""
     results, images = ROOT / "results", ROOT / "docs" / "images"
@@ -90,14 +108,12 @@ def refresh_speed() -> None:
     named = entries.set_index("name")
     item, xdog = named.loc["batches"], named.loc["xdog", "ours"]
     eaten = config.load([]).train.batch / named.loc["train_step_default", "ours"]
-    arithmetic = [
-        f"Of `{name}`'s {step['ours']:.3g} s in ours, {step['arithmetic_s']:.3g} are spent within PyTorch's"
-        " convolutions, matrix products and attention: were all else free, the ratio would be"
-        f" {step['plain'] / step['arithmetic_s']:.2f}."
-        for name, step in named.loc[["train_step_paper", "train_step_default"]].iterrows()
+    machine = json.loads((results / "benchmarks_machine.json").read_text())
+    steps = [
+        step_limits(step, machine["copy_gb_per_s"])
+        for _, step in named.loc[["train_step_paper", "train_step_default"]].iterrows()
     ]
     table = entries[[*columns, "equal_within", "compared"]].to_markdown(index=False, floatfmt=".3g")
-    machine = json.loads((results / "benchmarks_machine.json").read_text())
     start = pd.Series(machine["startup_s"], name="seconds").to_markdown(floatfmt=".2f")
     scaling = pd.read_csv(results / "benchmarks_scaling.csv")
     studies = [
@@ -121,7 +137,7 @@ def refresh_speed() -> None:
         f"One core makes {1000 / item['ours']:.0f} items of 256 px a second; the default's training step uses"
         f" up {eaten:.0f} of 64 px on all of them. The sketches of 31,696"
         f" images of 256 px take {31.696 * xdog / machine['cores']:.0f} s on {machine['cores']} cores.",
-        " ".join(arithmetic),
+        *steps,
         f"The default run's networks do {flops / 1e15:.3f} PFLOP (`ssimbad plan`): {least:.0f} minutes at the"
         f" rate of matrix products above. The whole of it took {took:.0f}: {least / took:.0%} of that"
         " rate, from its first job to the report.",
