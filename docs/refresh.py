@@ -79,8 +79,8 @@ def step_limits(step: pd.Series, copy_gb_per_s: float) -> str:
     fused = step["fused_bytes"] / copy_gb_per_s / 1e9
     return (
         f"Of `{step.name}`'s {step['ours']:.3g} s in ours, PyTorch's convolutions take {forward:.3g}"
-        f" forwards and {backward:.3g} back, for about twice the arithmetic, its matrix products and attention"
-        f" {step['product_s']:.3g}: were all else free, the ratio would be"
+        f" forwards and {backward:.3g} back, for about twice the arithmetic, its matrix products and"
+        f" attention {step['product_s']:.3g}: were all else free, the ratio would be"
         f" {step['plain'] / arithmetic:.2f}. Group normalisation and SiLU take"
         f" {step['normalisation_s']:.3g}; as one kernel, which reads and writes each tensor once, they would"
         f" take {fused:.3g} at the rate of copies, and the ratio would be"
