@@ -71,18 +71,28 @@ def operations_of_the_default_run() -> float:
     return sum(line.total.total for line in lines)
 
 
+def arithmetic_seconds(step: pd.Series) -> float:
+    """Seconds of a training step within PyTorch's convolutions, matrix products and attention."""
+    return step["forward_convolution_s"] + step["backward_convolution_s"] + step["product_s"]
+
+
+def at_best(step: pd.Series) -> float:
+    """The fraction of peak that a training step would reach were all but those free."""
+    return step["fraction_of_peak"] * step["ours"] / arithmetic_seconds(step)
+
+
 def step_limits(step: pd.Series, copy_gb_per_s: float) -> str:
     """What a training step's time is made of, and what each part leaves to gain."""
     forward, backward = step["forward_convolution_s"], step["backward_convolution_s"]
-    arithmetic = forward + backward + step["product_s"]
+    arithmetic = arithmetic_seconds(step)
     rest = step["ours"] - arithmetic - step["normalisation_s"]
     fused = step["fused_bytes"] / copy_gb_per_s / 1e9
     return (
         f"Of `{step.name}`'s {step['ours']:.3g} s in ours, PyTorch's convolutions take {forward:.3g}"
         f" forwards and {backward:.3g} back, for about twice the arithmetic, its matrix products and"
         f" attention {step['product_s']:.3g}: were all else free, the ratio would be"
-        f" {step['plain'] / arithmetic:.2f}. Group normalisation and SiLU take"
-        f" {step['normalisation_s']:.3g}; as one kernel, which reads and writes each tensor once, they would"
+        f" {step['plain'] / arithmetic:.2f}, at {at_best(step):.0%} of peak. Group normalisation and"
+        f" SiLU take {step['normalisation_s']:.3g}; as one kernel, which reads and writes each tensor once, they would"
         f" take {fused:.3g} at the rate of copies, and the ratio would be"
         f" {step['plain'] / (arithmetic + rest + fused):.2f}. The other {rest:.3g} are additions,"
         " concatenations, pooling, the optimizer and PyTorch's own bookkeeping."
@@ -125,6 +135,7 @@ def refresh_speed() -> None:
     ]
     flops, took = operations_of_the_default_run(), minutes(results)
     least = flops / machine["matmul_gflops"] / 1e9 / 60
+    slowed = least / at_best(named.loc["train_step_default"])
     parts = [
         f"{machine['processor']}, {machine['cores']} cores: {machine['matmul_gflops']:.0f} GFLOP/s in"
         f" matrix products, {machine['copy_gb_per_s']:.0f} GB/s in copies.",
@@ -139,8 +150,9 @@ def refresh_speed() -> None:
         f" images of 256 px take {31.696 * xdog / machine['cores']:.0f} s on {machine['cores']} cores.",
         *steps,
         f"The default run's networks do {flops / 1e15:.3f} PFLOP (`ssimbad plan`): {least:.0f} minutes at the"
-        f" rate of matrix products above. The whole of it took {took:.0f}: {least / took:.0%} of that"
-        " rate, from its first job to the report.",
+        f" rate of matrix products above, {slowed:.0f} at the rate that PyTorch's"
+        " convolutions, matrix products and attention reach in `train_step_default`. The whole of"
+        f" it took {took:.0f}, from its first job to the report.",
         "![Ratios](images/benchmarks.png)",
         "Seconds of imports and of whole commands at config/tiny.yaml's size:",
         start,
