@@ -92,8 +92,8 @@ def step_limits(step: pd.Series, copy_gb_per_s: float) -> str:
         f" forwards and {backward:.3g} back, for about twice the arithmetic, its matrix products and"
         f" attention {step['product_s']:.3g}: were all else free, the ratio would be"
         f" {step['plain'] / arithmetic:.2f}, at {at_best(step):.0%} of peak. Group normalisation and"
-        f" SiLU take {step['normalisation_s']:.3g}; as one kernel, which reads and writes each tensor once, they would"
-        f" take {fused:.3g} at the rate of copies, and the ratio would be"
+        f" SiLU take {step['normalisation_s']:.3g}; as one kernel, which reads and writes each tensor once,"
+        f" they would take {fused:.3g} at the rate of copies, and the ratio would be"
         f" {step['plain'] / (arithmetic + rest + fused):.2f}. The other {rest:.3g} are additions,"
         " concatenations, pooling, the optimizer and PyTorch's own bookkeeping."
     )
