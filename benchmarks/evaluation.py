@@ -21,7 +21,7 @@ from ssimbad.evaluation.metrics import ms_ssim_scales
 from ssimbad.evaluation.run import Measurer
 from ssimbad.pretrained.networks import Inception, lpips_network
 
-ROUNDS = 3
+ROUNDS = 2
 """Sets; a table has one for each row and setting."""
 
 

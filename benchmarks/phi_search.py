@@ -10,7 +10,7 @@ from benchmarks.case import Case, timed
 from ssimbad.noise.search import PhiConfig, Search
 from ssimbad.noise.transforms import Phi, candidates
 
-IMAGES, SIZE, POINTS, ROUNDS = 4, 128, 50, 3
+IMAGES, SIZE, POINTS, ROUNDS = 4, 128, 50, 2
 CONFIG = PhiConfig(
     sigma_min=0.002, sigma_max=80.0, choice="auto", images=IMAGES, size=SIZE, points=POINTS
 )

@@ -19,7 +19,7 @@ from benchmarks.train_step import make_batch, make_method
 from ssimbad import config
 from ssimbad.methods.denoising import RefinementConfig
 
-STEPS, COUNT, SIZE, ROUNDS = 50, 6, 64, 3
+STEPS, COUNT, SIZE, ROUNDS = 50, 6, 64, 2
 
 
 def step(checkpointing: bool) -> None:
