@@ -33,7 +33,6 @@ ROW = {
     "infer": "ssimbad",
     "evaluate": "ssimbad",
 }
-TINY = Path("config/tiny.yaml")
 
 Values = dict[str, Any]
 
@@ -90,7 +89,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
             elif phase not in OF_A_FEW or train in ENDS:
                 yield record("training images", train, phase, overlay)
     for size in SIZES:
-        overlay = _overlay(folder / f"size{size}", 64, 16, size, 2)
+        overlay = _overlay(folder / f"size{size}", 64, 8, size, 2)
         for phase in PHASES:
             yield record("side in pixels", size, phase, overlay)
 
@@ -102,16 +101,10 @@ def study(folder: Path) -> pd.DataFrame:
 
 
 def startup(folder: Path) -> dict[str, float]:
-    """Seconds of importing what training cannot do without, of ``ssimbad --help`` and, as a bound from above
-    of their start, of whole commands at config/tiny.yaml's size."""
-    overlay = folder / "startup.yaml"
-    overlay.write_text(yaml.safe_dump({"results": str(folder / "startup")}))
+    """Seconds of importing what training cannot do without, and of ``ssimbad --help``."""
     found = {}
-    libraries = ("torch", "torch._dynamo", "pytorch_lightning", "ssimbad.training.lightning")
-    for library in libraries:
+    for library in ("torch", "torch._dynamo", "pytorch_lightning", "ssimbad.training.lightning"):
         command = [sys.executable, "-c", f"import {library}"]
         found[f"import {library}"] = timed(partial(subprocess.run, command, check=True))[0]
     found["--help"] = run("--help", None, [], folder / "log")[0]
-    for phase in PHASES:
-        found[phase] = run(phase, ROW.get(phase), [TINY, overlay], folder / "log")[0]
     return found

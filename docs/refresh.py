@@ -154,7 +154,7 @@ def refresh_speed() -> None:
         " convolutions, matrix products and attention reach in `train_step_default`. The whole of"
         f" it took {took:.0f}, from its first job to the report.",
         "![Ratios](images/benchmarks.png)",
-        "Seconds of imports and of whole commands at config/tiny.yaml's size:",
+        "Seconds of imports and of `ssimbad --help`:",
         start,
         "Seconds and peak memory (MiB, all of a command's processes) by number of images and by size:",
         *studies,
