@@ -71,6 +71,7 @@ def plain(search: Search) -> list[float]:
 def case() -> Case:
     """All candidates on 4 of 20 images a round."""
     searches = [make_search(number) for number in range(ROUNDS)]
+    ours(searches[0])  # compiles
     return Case(
         "phi_search",
         f"s for {IMAGES} images",

@@ -22,8 +22,6 @@ from benchmarks.machine import peak_mib
 NUMBERS = {250: 16, 2000: 64, 16000: 256}
 """Training images, and the test images beside them."""
 PHASES = ("data", "phi", "train", "refine", "infer", "evaluate")
-ENDS = (min(NUMBERS), max(NUMBERS))
-OF_A_FEW = PHASES[1:4]  # images, however many there are, which the ends show
 OF_TEST_IMAGES = PHASES[4:]
 EVALUATED = 64  # test images that are evaluated at most; more would only take longer
 SIZES = (64, 128, 256)
@@ -83,11 +81,10 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
     for train, test in NUMBERS.items():
         overlay = _overlay(folder / f"images{train}", train, test, 64, 10)
         for phase in PHASES:
-            if phase in OF_TEST_IMAGES:
-                if phase != "evaluate" or test <= EVALUATED:
-                    yield record("test images", test, phase, overlay)
-            elif phase not in OF_A_FEW or train in ENDS:
+            if phase not in OF_TEST_IMAGES:
                 yield record("training images", train, phase, overlay)
+            elif phase != "evaluate" or test <= EVALUATED:
+                yield record("test images", test, phase, overlay)
     for size in SIZES:
         overlay = _overlay(folder / f"size{size}", 64, 8, size, 2)
         for phase in PHASES:

@@ -137,10 +137,10 @@ def case(name: str, unet: UNetConfig, count: int, size: int, rounds: int) -> Cas
 
 def paper() -> Case:
     """The published network at 128 px."""
-    return case("train_step_paper", PAPER, 1, 128, 7)
+    return case("train_step_paper", PAPER, 1, 128, 5)
 
 
 def default() -> Case:
     """The default config's network and batch at 64 px."""
     loaded: Any = config.load([])
-    return case("train_step_default", loaded.unet, loaded.train.batch, loaded.data.size, 21)
+    return case("train_step_default", loaded.unet, loaded.train.batch, loaded.data.size, 11)
