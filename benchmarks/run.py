@@ -2,8 +2,9 @@
 
 Writes ``results/benchmarks.json``, a list of ``{name, plain, ours, unit, ratio, equal_within, …}`` with
 medians of rounds taken in turns and ratio = plain / ours; ``results/benchmarks_machine.json`` with the
-machine's peaks and the commands' start; ``results/benchmarks_scaling.csv``; and a figure of each list. Needs
-``results/`` to hold the default run's data and pretrained SSIMBaD, which ``make benchmark`` sees to.
+machine's peaks, the commands' start, the code's version and the minutes that all of it took;
+``results/benchmarks_scaling.csv``; and a figure of each list. Needs ``results/`` to hold the default run's
+data and pretrained SSIMBaD, which ``make benchmark`` sees to.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from benchmarks.case import Case, measure
 from benchmarks.faces import write_faces
 from ssimbad.devices import KEPT_PAGES
 from ssimbad.files import write_json, write_text
+from ssimbad.provenance import code_version
 
 RESULTS = Path("results")
 FACES = 256
@@ -66,6 +69,7 @@ def main() -> None:
     if "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = KEPT_PAGES
         os.execv(sys.executable, sys.orig_argv)
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cases = _cases(folder)
@@ -97,6 +101,7 @@ def main() -> None:
             table = scaling.study(folder / "scaling")
             print(table.to_string(index=False), peaks["startup_s"], sep="\n")
     if not chosen:
+        peaks |= {"code": code_version(), "minutes": (time.perf_counter() - start) / 60}
         write_json(RESULTS / "benchmarks.json", entries)
         write_json(RESULTS / "benchmarks_machine.json", peaks)
         write_text(RESULTS / "benchmarks_scaling.csv", table.to_csv(index=False))

@@ -20,11 +20,12 @@ from benchmarks.case import timed
 from benchmarks.machine import peak_mib
 
 NUMBERS = {250: 16, 2000: 64, 16000: 256}
-"""Training images, and the test images beside them."""
+"""Training images, and the test images beside them; the first are those of every size too."""
 PHASES = ("data", "phi", "train", "refine", "infer", "evaluate")
 OF_TEST_IMAGES = PHASES[4:]
 EVALUATED = 64  # test images that are evaluated at most; more would only take longer
-SIZES = (64, 128, 256)
+SIZES = (64, 128, 256)  # the first is that of every number
+STEPS = 2
 ROW = {
     "train": "ssimbad",
     "refine": "ssimbad_refined",
@@ -35,14 +36,15 @@ ROW = {
 Values = dict[str, Any]
 
 
-def _overlay(folder: Path, train: int, test: int, size: int, steps: int) -> Path:
+def _overlay(folder: Path, train: int, test: int, size: int) -> Path:
     """A config of one size: short training, the default's network."""
+    stage = {"steps": STEPS, "checkpoint_every": STEPS, "warmup": 1}
     values: Values = {
         "results": str(folder),
         "data": {"size": size, "faces": {"train": train, "validation": 8, "test": test}},
         "phi": {"size": size, "images": 4},
-        "train": {"steps": steps, "checkpoint_every": steps, "warmup": 1},
-        "refine": {"steps": steps, "checkpoint_every": steps, "warmup": 1},
+        "train": stage,
+        "refine": stage,
     }
     path = folder.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(values))
@@ -74,33 +76,35 @@ def run(phase: str, row: str | None, overlays: list[Path], log: Path) -> tuple[f
 
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
-    def record(axis: str, at: int, phase: str, overlay: Path) -> dict[str, Any]:
-        took, memory = run(phase, ROW.get(phase), [overlay], folder / "log")
-        return {"axis": axis, "at": at, "phase": phase, "seconds": took, "peak_mib": memory}
-
-    for train, test in NUMBERS.items():
-        overlay = _overlay(folder / f"images{train}", train, test, 64, 10)
+    numbers = list(NUMBERS.items())
+    points = [(*number, SIZES[0]) for number in numbers]
+    points += [(*numbers[0], size) for size in SIZES[1:]]
+    for train, test, size in points:
+        name = folder / f"images{train}-size{size}"
+        overlay = _overlay(name, train, test, size)
         for phase in PHASES:
-            if phase not in OF_TEST_IMAGES:
-                yield record("training images", train, phase, overlay)
-            elif phase != "evaluate" or test <= EVALUATED:
-                yield record("test images", test, phase, overlay)
-    for size in SIZES:
-        overlay = _overlay(folder / f"size{size}", 64, 8, size, 2)
-        for phase in PHASES:
-            yield record("side in pixels", size, phase, overlay)
+            if phase == "evaluate" and test > EVALUATED:
+                continue
+            took, memory = run(phase, ROW.get(phase), [overlay], folder / "log")
+            values = {"phase": phase, "seconds": took, "peak_mib": memory}
+            if size == SIZES[0]:
+                tested = phase in OF_TEST_IMAGES
+                axis, at = ("test images", test) if tested else ("training images", train)
+                yield {"axis": axis, "at": at} | values
+            if (train, test) == numbers[0]:
+                yield {"axis": "side in pixels", "at": size} | values
 
 
 def study(folder: Path) -> pd.DataFrame:
     """A row for each phase at each number of images and each size."""
     folder.mkdir()
-    return pd.DataFrame(tqdm(_records(folder), "scaling", unit=" commands"))
+    return pd.DataFrame(tqdm(_records(folder), "scaling", unit=" figures"))
 
 
 def startup(folder: Path) -> dict[str, float]:
     """Seconds of importing what training cannot do without, and of ``ssimbad --help``."""
     found = {}
-    for library in ("torch", "torch._dynamo", "pytorch_lightning", "ssimbad.training.lightning"):
+    for library in ("torch", "torch._dynamo", "ssimbad.training.lightning"):
         command = [sys.executable, "-c", f"import {library}"]
         found[f"import {library}"] = timed(partial(subprocess.run, command, check=True))[0]
     found["--help"] = run("--help", None, [], folder / "log")[0]

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -38,21 +39,24 @@ def minutes(results: Path) -> float:
     return (ended.max() - (ended - pd.to_timedelta(times["seconds"], "s")).min()).seconds / 60
 
 
+def commit(code: dict[str, Any], results: Path) -> str:
+    """The commit that a record of the code's version names."""
+    if code["dirty"]:
+        raise SystemExit(f"{results} was made by uncommitted code; run it on a commit")
+    return f"commit {code['commit'][:10]}"
+
+
 def cost(results: Path) -> str:
     """Time, memory, machine and commit of a run, as a sentence."""
     times = pd.read_csv(results / "times.csv")
     (history,) = (results / "history").rglob("ssimbad_refined.json")
     summary = json.loads(history.read_text())
-    if summary["code"]["dirty"]:
-        raise SystemExit(
-            f"{results} was made by uncommitted code; run `make reproduce` on a commit"
-        )
     machine = summary["machine"]
     overlay = "" if results.name == "results" else f" CONFIG=config/{results.name[8:]}.yaml"
     return (
         f"`make reproduce{overlay}` took {minutes(results):.0f} minutes from its first job to the report,"
         f" at most {times['max_rss_mib'].max() / 1024:.1f} GiB a job, on {machine['cores']} cores of an "
-        f"{machine['processor']} (commit {summary['code']['commit'][:10]})."
+        f"{machine['processor']} ({commit(summary['code'], results)})."
     )
 
 
@@ -138,7 +142,8 @@ def refresh_speed() -> None:
     slowed = least / at_best(named.loc["train_step_default"])
     parts = [
         f"{machine['processor']}, {machine['cores']} cores: {machine['matmul_gflops']:.0f} GFLOP/s in"
-        f" matrix products, {machine['copy_gb_per_s']:.0f} GB/s in copies.",
+        f" matrix products, {machine['copy_gb_per_s']:.0f} GB/s in copies. `make benchmark` took"
+        f" {machine['minutes']:.1f} minutes ({commit(machine['code'], results)}).",
         table,
         f"Of a training item's {item['ours']:.2f} ms, by themselves and a moment before, drawing its warp"
         f" took {item['draw_ms']:.2f}, warping {item['warp_ms']:.2f} and scaling pixels"
