@@ -142,8 +142,8 @@ def refresh_speed() -> None:
     slowed = least / at_best(named.loc["train_step_default"])
     parts = [
         f"{machine['processor']}, {machine['cores']} cores: {machine['matmul_gflops']:.0f} GFLOP/s in"
-        f" matrix products, {machine['copy_gb_per_s']:.0f} GB/s in copies. `make benchmark` took"
-        f" {machine['minutes']:.1f} minutes ({commit(machine['code'], results)}).",
+        f" matrix products, {machine['copy_gb_per_s']:.0f} GB/s in copies. All of it was"
+        f" measured in {machine['minutes']:.1f} minutes ({commit(machine['code'], results)}).",
         table,
         f"Of a training item's {item['ours']:.2f} ms, by themselves and a moment before, drawing its warp"
         f" took {item['draw_ms']:.2f}, warping {item['warp_ms']:.2f} and scaling pixels"
