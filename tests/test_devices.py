@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from ssimbad import phases
+from ssimbad import config, phases
 from ssimbad.devices import compile_in_place, device_of, training_layout
 from ssimbad.errors import UserError
 from ssimbad.layout import Results
+from ssimbad.networks.unet import UNet
 from tests.conftest import phase_of, tiny_values
 
 
@@ -86,5 +87,14 @@ def test_a_machine_without_a_compiler_is_one_line(monkeypatch: pytest.MonkeyPatc
 def test_only_narrow_networks_on_a_cpu_train_channels_last(
     width: int, device: str, layout: torch.memory_format
 ) -> None:
-    network = nn.Sequential(nn.Conv2d(4, width, 1), nn.Conv2d(width, 4, 3))
+    # Kernels of a pixel are products of matrices, fast in either layout.
+    network = nn.Sequential(nn.Conv2d(4, width, 3), nn.Conv2d(width, 600, 1))
     assert training_layout(network, torch.device(device)) == layout
+
+
+def test_the_defaults_network_trains_channels_last_and_the_papers_does_not_on_a_cpu() -> None:
+    layouts = [
+        training_layout(UNet(config.load(overlays).unet, 7, 3), torch.device("cpu"))
+        for overlays in ([], [Path("config/paper.yaml")])
+    ]
+    assert layouts == [torch.channels_last, torch.contiguous_format]

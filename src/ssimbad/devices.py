@@ -18,7 +18,7 @@ KEPT_PAGES = f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={2**30}:glibc.
 """``GLIBC_TUNABLES`` of the workflow's jobs: glibc keeps freed tensors' pages, in huge pages, instead of
 having the kernel clear new ones for each step's tensors."""
 _CUBLAS = ":4096:8"  # a workspace with which cuBLAS adds in a fixed order
-# Channels of a kernel up to which channels-last is the faster layout on a CPU.
+# Channels of a kernel larger than a pixel up to which channels-last is the faster layout on a CPU.
 _WIDEST = 256
 
 
@@ -54,7 +54,8 @@ def device_of(name: str, place: Place = ALONE) -> torch.device:
 
 def training_layout(network: nn.Module, device: torch.device) -> torch.memory_format:
     """The layout of weights and images in which a convolutional network's training steps are fastest."""
-    widest = max((m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d)), default=0)
+    kernels = (m for m in network.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1)
+    widest = max((kernel.out_channels for kernel in kernels), default=0)
     # On a GPU, PyTorch's group normalisation copies channels-last images to its own layout and back.
     if device.type == "cpu" and widest <= _WIDEST:
         return torch.channels_last
