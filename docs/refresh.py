@@ -91,6 +91,12 @@ def step_limits(step: pd.Series, copy_gb_per_s: float) -> str:
     arithmetic = arithmetic_seconds(step)
     rest = step["ours"] - arithmetic - step["normalisation_s"]
     fused = step["fused_bytes"] / copy_gb_per_s / 1e9
+    others = (
+        f"The other {rest:.3g} are additions, concatenations, pooling, the optimizer and PyTorch's own"
+        " bookkeeping."
+        if rest > 0
+        else f"The steps profiled were slower than those timed, by more than {-rest:.3g}."
+    )
     return (
         f"Of `{step.name}`'s {step['ours']:.3g} s in ours, PyTorch's convolutions take {forward:.3g}"
         f" forwards and {backward:.3g} back, for about twice the arithmetic, its matrix products and"
@@ -98,8 +104,7 @@ def step_limits(step: pd.Series, copy_gb_per_s: float) -> str:
         f" {step['plain'] / arithmetic:.2f}, at {at_best(step):.0%} of peak. Group normalisation and"
         f" SiLU take {step['normalisation_s']:.3g}; as one kernel, which reads and writes each tensor once,"
         f" they would take {fused:.3g} at the rate of copies, and the ratio would be"
-        f" {step['plain'] / (arithmetic + rest + fused):.2f}. The other {rest:.3g} are additions,"
-        " concatenations, pooling, the optimizer and PyTorch's own bookkeeping."
+        f" {step['plain'] / (arithmetic + rest + fused):.2f}. {others}"
     )
 
 
