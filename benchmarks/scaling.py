@@ -80,8 +80,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
     points = [(*number, SIZES[0]) for number in numbers]
     points += [(*numbers[0], size) for size in SIZES[1:]]
     for train, test, size in points:
-        name = folder / f"images{train}-size{size}"
-        overlay = _overlay(name, train, test, size)
+        overlay = _overlay(folder / f"images{train}-size{size}", train, test, size)
         for phase in PHASES:
             if phase == "evaluate" and test > EVALUATED:
                 continue
@@ -98,7 +97,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
 def study(folder: Path) -> pd.DataFrame:
     """A row for each phase at each number of images and each size."""
     folder.mkdir()
-    return pd.DataFrame(tqdm(_records(folder), "scaling", unit=" figures"))
+    return pd.DataFrame(tqdm(_records(folder), "scaling", unit=" records"))
 
 
 def startup(folder: Path) -> dict[str, float]:
