@@ -143,6 +143,10 @@ def refresh_speed() -> None:
         for kind in ("seconds", "peak_mib")
     ]
     flops, took = operations_of_the_default_run(), minutes(results)
+    times = pd.read_csv(results / "times.csv")
+    phases = (
+        times["seconds"].groupby(times["job"].str.split("_").str[0]).sum() / times["seconds"].sum()
+    )
     least = flops / machine["matmul_gflops"] / 1e9 / 60
     slowed = least / at_best(named.loc["train_step_default"])
     parts = [
@@ -162,7 +166,9 @@ def refresh_speed() -> None:
         f"The default run's networks do {flops / 1e15:.3f} PFLOP (`ssimbad plan`): {least:.0f} minutes at the"
         f" rate of matrix products above, {slowed:.0f} at the rate that PyTorch's"
         " convolutions, matrix products and attention reach in `train_step_default`. The whole of"
-        f" it took {took:.0f}, from its first job to the report.",
+        f" it took {took:.0f}, from its first job to the report; of its jobs' time,"
+        f" {phases['train'] + phases['refine']:.0%} are training and refinement and"
+        f" {phases['evaluate']:.0%} evaluation.",
         "![Ratios](images/benchmarks.png)",
         "Seconds of imports and of `ssimbad --help`:",
         start,
