@@ -158,6 +158,8 @@ def verify(results: Results) -> str:
                 count += sum(len(values) - 1 for values in again["per_image"].values())
             except UserError as error:
                 own = str(error).splitlines()
+            except FileNotFoundError as error:
+                own = [f"{error.filename}: no such file"]
             except (KeyError, TypeError, AttributeError) as error:
                 own = [f"not a measurement of this project ({type(error).__name__} {error})"]
             faults += [f"{name}: {fault}" for fault in own]
