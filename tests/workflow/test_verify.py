@@ -97,6 +97,11 @@ CHANGES: dict[str, tuple[Callable[[Results], object], str, bool]] = {
         "metrics/ssimbad_refined/same.json: does not match the checkpoint it was refined from",
         True,
     ),
+    "a pretrained one that is gone": (
+        lambda r: r.checkpoint("ssimbad").unlink(),
+        r"metrics/ssimbad_refined/same.json: .*checkpoints/train/ssimbad.safetensors: no such file",
+        True,
+    ),
     "the table": (polish, "table.csv: ssimbad_refined same psnr: not what", True),
     "φ": (
         lambda r: edit(r.phi / "phi.json", lambda v: v.update(c=0.5)),
