@@ -1,7 +1,8 @@
 """Throughput, memory and fraction of peak of each phase on a GPU: ``make benchmark-gpu``.
 
 Writes ``results/benchmarks_gpu.json``: the machine with its peaks, and for each phase an entry as ``make
-benchmark`` writes them, with images a second and the most memory of both sides.
+benchmark`` writes them, with images a second and the most memory of both sides. It is written anew after
+each case, so that what a killed run measured stays.
 """
 
 from __future__ import annotations
@@ -49,26 +50,32 @@ def peaks(bench: Bench, side: int) -> dict[str, float]:
 
 
 def run(
-    device: torch.device, scale: Scale, names: list[str], matrix: int = MATRIX
+    device: torch.device,
+    scale: Scale,
+    names: list[str],
+    output: Path | None = None,
+    matrix: int = MATRIX,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Measure the named cases, or all: the record to write, and its table."""
+    """Measure the named cases, or all: the record, which ``output`` gets after each case, and its table."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(device, scale, Path(folder))
         reached = peaks(bench, matrix)
         entries: list[dict[str, Any]] = []
+        record = {
+            "machine": machine(device) | {"matmul_gflops": reached},
+            "code": code_version(),
+            "packages": packages(),
+            "entries": entries,
+        }
         for name in names or bench.cases:
             case = bench.cases[name]()
             entry = measure(case, partial(reached.__getitem__, case.notes["precision"]))
             rates = {f"{k}_images_per_s": entry["images"] / entry[k] for k in ("plain", "ours")}
             entries.append(entry | rates)
+            if output:
+                write_json(output, record)
             if device.type == "cuda":
                 torch.cuda.empty_cache()
-    record = {
-        "machine": machine(device) | {"matmul_gflops": reached},
-        "code": code_version(),
-        "packages": packages(),
-        "entries": entries,
-    }
     columns = {
         "name": "phase",
         "precision": "precision",
@@ -94,9 +101,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("benchmarks.gpu: torch finds no CUDA GPU here", file=sys.stderr)
         sys.exit(2)
-    record, table = run(device_of("cuda:0"), Scale(), names)
-    if not names:
-        write_json(OUTPUT, record)
+    _, table = run(device_of("cuda:0"), Scale(), names, None if names else OUTPUT)
     print(table.to_string(index=False, float_format="{:.4g}".format))
 
 

@@ -1,6 +1,7 @@
 """The GPU's benchmark, in a size that a CPU runs."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,6 +36,15 @@ def test_every_phase_is_measured_next_to_the_plain_protocol() -> None:
         assert entry["equal_within"] < 0.05, entry["name"]
     counted = {e["name"] for e in record["entries"] if "fraction_of_peak" in e}
     assert counted == set(NAMES) - {"phi_search", "batches"}
+
+
+def test_what_a_broken_off_run_measured_is_kept(tmp_path: Path) -> None:
+    output = tmp_path / "benchmarks_gpu.json"
+    with pytest.raises(KeyError):
+        gpu.run(torch.device("cpu"), TINY, ["phi_search", "none such"], output, matrix=64)
+    record = json.loads(output.read_text())
+    assert [entry["name"] for entry in record["entries"]] == ["phi_search"]
+    assert record["machine"]["matmul_gflops"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
