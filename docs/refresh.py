@@ -108,6 +108,17 @@ def step_limits(step: pd.Series, copy_gb_per_s: float) -> str:
     )
 
 
+def evaluation_limits(entry: pd.Series) -> str:
+    """What evaluation's time is made of, and what each part leaves to gain."""
+    inception, convolution = entry["inception_s"], entry["convolution_s"]
+    return (
+        f"Of `evaluation`'s {entry['ours']:.3g} s in ours, Inception takes {inception:.3g}, by itself and a"
+        f" moment before: were all other metrics free, the ratio would be {entry['plain'] / inception:.2f}."
+        f" PyTorch's convolutions, its and those of LPIPS, take {convolution:.3g}: were all but those free,"
+        f" {entry['plain'] / convolution:.2f}."
+    )
+
+
 def refresh_speed() -> None:
     """The benchmarks' entries, the commands' start, the scaling study and the figures."""
     results, images = ROOT / "results", ROOT / "docs" / "images"
@@ -163,6 +174,7 @@ def refresh_speed() -> None:
         f" up {eaten:.0f} of 64 px on all of them. The sketches of 31,696"
         f" images of 256 px take {31.696 * xdog / machine['cores']:.0f} s on {machine['cores']} cores.",
         *steps,
+        evaluation_limits(named.loc["evaluation"]),
         f"The default run's networks do {flops / 1e15:.3f} PFLOP (`ssimbad plan`): {least:.0f} minutes at the"
         f" rate of matrix products above, {slowed:.0f} at the rate that PyTorch's"
         " convolutions, matrix products and attention reach in `train_step_default`. The whole of"
