@@ -123,7 +123,7 @@ def test_a_stopped_and_killed_process_ends_all_and_the_rerun_goes_on(
     prepared: Results, tmp_path: Path
 ) -> None:
     values = tiny_values() | {"devices": 2}
-    values["train"] |= {"steps": 120, "checkpoint_every": 12}
+    values["train"] |= {"steps": 60, "checkpoint_every": 6}
     text = phase_json(validate(values), "train", "ssimbad")
     whole, ended = Results(tmp_path / "whole"), Results(tmp_path / "ended")
     for results in (whole, ended):

@@ -335,7 +335,7 @@ def _wait_for_steps(process: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.parametrize(
     ("stage", "row", "steps", "times"),
-    [("train", "ssimbad", 300, 2), ("refine", "ssimbad_refined", 120, 1)],
+    [("train", "ssimbad", 150, 2), ("refine", "ssimbad_refined", 60, 1)],
 )
 def test_a_sigterm_saves_the_running_step(
     prepared: Results, tmp_path: Path, stage: str, row: str, steps: int, times: int
