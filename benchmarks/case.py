@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
 Measured = tuple[float, Any]
@@ -48,6 +49,13 @@ def timed(function: Callable[[], Any]) -> Measured:
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result
+
+
+def kernel_seconds(work: Callable[[], Any]) -> dict[str, float]:
+    """Seconds that a call spends within each of PyTorch's operations itself, by its name."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        work()
+    return {event.key: event.self_cpu_time_total / 1e6 for event in profiled.key_averages()}
 
 
 def measure(case: Case, matmul_gflops: Callable[[], float]) -> dict[str, Any]:

@@ -11,11 +11,10 @@ import torch
 from PIL import Image
 from pytorch_fid.fid_score import calculate_frechet_distance
 from skimage.metrics import peak_signal_noise_ratio
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from benchmarks.case import Case, Measured, timed
+from benchmarks.case import Case, Measured, kernel_seconds, timed
 from ssimbad import config
 from ssimbad.data.store import Split
 from ssimbad.evaluation.metrics import ms_ssim_scales
@@ -109,9 +108,7 @@ def case(data: Path, folder: Path) -> Case:
 
     measurer.features.of(measurer.truth[:2], "two images")  # reads the network
     inception_s, _ = timed(lambda: measurer.features.of(measurer.truth, "the truth"))
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        measured(first)
-    spent = {event.key: event.self_cpu_time_total / 1e6 for event in profiled.key_averages()}
+    spent = kernel_seconds(lambda: measured(first))
 
     def plainly(number: int) -> Measured:
         return timed(lambda: plain.measure(files(sets[number]), files(truth), scales))

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.case import Case, Measured, timed
+from benchmarks.case import Case, Measured, kernel_seconds, timed
 from ssimbad import config
 from ssimbad.devices import training_layout
 from ssimbad.methods.base import Batch
@@ -96,9 +95,7 @@ def _profile(method: SSIMBaD, schedule: StageConfig, batch: Batch) -> dict[str, 
         hook.remove()
     spent: dict[str, list[float]] = {name: [] for name in KERNELS}
     for _ in range(5):
-        with profile(activities=[ProfilerActivity.CPU]) as profiled:
-            _step(method, optimizer, batch)
-        found = {event.key: event.self_cpu_time_total / 1e6 for event in profiled.key_averages()}
+        found = kernel_seconds(lambda: _step(method, optimizer, batch))
         for name, kernels in KERNELS.items():
             spent[name].append(sum(found.get(f"aten::{kernel}", 0.0) for kernel in kernels))
     medians = {name: statistics.median(seconds) for name, seconds in spent.items()}
