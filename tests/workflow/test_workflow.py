@@ -236,7 +236,7 @@ def test_the_users_own_images_go_through_the_same_workflow(tmp_path: Path) -> No
     for i in range(16):
         picture(i, 40 + i, 60).save(images / f"pïcture {i}.png")
     overlay = (
-        f"data: {{source: folder, folder: {{path: '{images}'}}}}\nrows: [ssimbad]\n"
+        f"data: {{source: folder, folder: {{path: '{images}'}}}}\nrows: [reference, ssimbad]\n"
         "sweep: {rows: []}\noracle: {rows: []}\n"
     )
     done = snakemake(tmp_path / "results", overlay=overlay)
