@@ -23,6 +23,7 @@ from ssimbad.data.prepare import DataConfig
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.settings import EvaluateConfig, OracleConfig, SweepConfig
 from ssimbad.inference import InferConfig
+from ssimbad.layout import overlap
 from ssimbad.methods import (
     method_of,
     methods,
@@ -310,14 +311,29 @@ def load(overlays: list[Path], values: dict[str, Any] | None = None) -> Any:
         values: what else differs, on top of all.
 
     Raises:
-        UserError: a file or a value is at fault.
+        UserError: a file or a value is at fault, or the results would lie where the user's files are.
     """
     merged = _read(BASE)
     for path in overlays:
         merged = _overlay(merged, _read_overlay(path))
     # Snakemake hands on what the files say, this key too.
     merged = _overlay(merged, {k: v for k, v in (values or {}).items() if k != _EXTENDS})
-    return validate(merged, str(overlays[-1] if overlays else BASE))
+    where = str(overlays[-1] if overlays else BASE)
+    config = validate(merged, where)
+    _check_places(config, where)
+    return config
+
+
+def _check_places(config: Any, where: str) -> None:
+    """Refuse a results folder in which a run could write over what is the user's."""
+    images = config.data.folder.path if config.data.source == "folder" else None
+    faults = overlap(config.results, {"data.folder.path": images} if images else {})
+    if Path.cwd().is_relative_to(Path(config.results).resolve()):
+        faults.append(
+            f"results: {shown(config.results)}: holds the folder that the command runs in"
+        )
+    if faults:
+        raise UserError("\n".join(f"{where}: {fault}" for fault in faults))
 
 
 def load_merged(path: Path) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from ssimbad.errors import shown
 from ssimbad.methods import stage_of, trained_run
 
 
@@ -43,3 +46,32 @@ class Results:
     def benchmark(self, phase: str, row: str | None = None) -> Path:
         """Time and memory of a phase's job, as Snakemake notes them."""
         return self.root / "benchmarks" / phase / f"{row or phase}.tsv"
+
+
+def _outputs(root: Path) -> Iterator[Path]:
+    """The results folder, and the folders that links below it lead to."""
+    yield root.resolve()
+    for level in ("*", "*/*", "*/*/*"):
+        yield from (path.resolve() for path in root.glob(level) if path.is_symlink())
+
+
+def overlap(results: str, given: dict[str, str]) -> list[str]:
+    """A line for each path of the user's that a run into ``results`` might write over.
+
+    A phase replaces whole folders of the results, so neither may lie in the other, by links neither.
+
+    Args:
+        results: the results folder.
+        given: what else the config names, file or folder, there or not, by its key.
+    """
+    faults = []
+    for key, text in given.items():
+        place = Path(os.path.realpath(text))
+        for output in _outputs(Path(results)):
+            if place.is_relative_to(output) or output.is_relative_to(place):
+                faults.append(
+                    f"results: {shown(results)}: must lie apart from {key} ({shown(text)}),"
+                    " so that no phase writes over it"
+                )
+                break
+    return faults

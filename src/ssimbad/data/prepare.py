@@ -29,7 +29,7 @@ from ssimbad.data.images import display_size
 from ssimbad.data.source import SPLITS, Item, Source
 from ssimbad.data.warp import WarpConfig
 from ssimbad.data.xdog import sketch_of
-from ssimbad.errors import UserError
+from ssimbad.errors import UserError, shown
 from ssimbad.files import read_text, sha256_file, whole_folder, write_json, write_text
 from ssimbad.interruption import signal_when_gone
 from ssimbad.rng import numpy_generator
@@ -146,13 +146,28 @@ def _loaded(items: list[Item], work: Callable[[Item], Any]) -> Iterator[Iterable
             raise
 
 
+_STORE = ("manifest.json", "pairs.csv", "ATTRIBUTION.txt", "report.json")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse to replace a folder that holds more than a store: it is somebody's."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    if foreign := [p for p in found if p.name not in _STORE and p.suffix != ".npy"]:
+        raise UserError(
+            f"{shown(foreign[0])}: is not of the data phase, which would replace its folder: move it away,"
+            " or choose another results folder"
+        )
+
+
 def prepare(config: DataConfig, seed: int, folder: Path) -> None:
     """Build the store in ``folder``: arrays, ``manifest.json``, ``pairs.csv``, ``ATTRIBUTION.txt``,
     ``report.json``.
 
     Raises:
-        UserError: every fault of the source, one a line; nothing is left behind.
+        UserError: every fault of the source, one a line, or the folder holds other files than a store's;
+            nothing is left behind.
     """
+    _check_replaceable(folder)
     with whole_folder(folder) as part:
         scratch = part / "unpacked"
         source = config.make_source(seed, scratch)

@@ -1,0 +1,132 @@
+"""Results that would lie where the user's files are: the third table of docs/bad-input.md."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ssimbad.config import load
+from ssimbad.data.prepare import prepare
+from ssimbad.errors import UserError
+from ssimbad.layout import Results
+from tests.conftest import REPOSITORY, picture, run_cli, table_of
+
+
+def images_in(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for k in range(8):
+        picture(k).save(folder / f"{k}.png")
+    return folder
+
+
+Places = tuple[Path | str, Path]
+"""What the config says: the results folder and the images."""
+
+
+def archived(root: Path) -> Places:
+    with zipfile.ZipFile(root / "images.zip", "w") as packed:
+        for path in images_in(root / "images").iterdir():
+            packed.write(path, path.name)
+    return root, root / "images.zip"
+
+
+def linked_output(root: Path) -> Places:
+    images = images_in(root / "images")
+    (root / "results").mkdir()
+    (root / "results/data").symlink_to(images)
+    return root / "results", images
+
+
+def linked_images(root: Path) -> Places:
+    images_in(root / "results/data")
+    (root / "images").symlink_to(root / "results/data")
+    return root / "results", root / "images"
+
+
+def not_a_store(root: Path) -> Places:
+    (root / "results/data").mkdir(parents=True)
+    picture(0).save(root / "results/data/mine.png")
+    return root / "results", images_in(root / "images")
+
+
+APART = "results: .*must lie apart from data.folder.path"
+PLACES: dict[str, tuple[Callable[[Path], Places], str]] = {
+    "results that are the folder of images": (lambda r: (r / "a", images_in(r / "a")), APART),
+    "images among the results": (lambda r: (r, images_in(r / "data")), APART),
+    "results among the images": (lambda r: (r / "a/results", images_in(r / "a")), APART),
+    "results around an archive of images": (archived, APART),
+    "results by a roundabout path": (
+        lambda r: (r / "nowhere/../a", images_in(r / "a/data")),
+        APART,
+    ),
+    "results with a link to the images": (linked_output, APART),
+    "images by a link into the results": (linked_images, APART),
+    "results that hold the working folder": (
+        lambda r: (".", images_in(r / "images")),
+        "results: .: holds the folder that the command runs in",
+    ),
+    "another's files in the data phase's place": (
+        not_a_store,
+        "results/data/mine.png: is not of the data phase",
+    ),
+}
+
+
+def everything_in(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
+
+
+def overlay_of(results: Path | str, images: Path | str, path: Path) -> Path:
+    folder = {"path": str(images), "validation": 0.2, "test": 0.3}
+    data = {"source": "folder", "folder": folder}
+    path.write_text(yaml.safe_dump({"results": str(results), "data": data}))
+    return path
+
+
+def make_store(overlay: Path) -> None:
+    loaded = load([Path("config/tiny.yaml"), overlay])
+    prepare(loaded.data, loaded.seed, Results(loaded.results).data)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_nothing_of_the_users_is_written_over(tmp_path: Path, name: str) -> None:
+    make, told = PLACES[name]
+    root = tmp_path / "in"
+    root.mkdir()
+    overlay = overlay_of(*make(root), tmp_path / "overlay.yaml")
+    before = everything_in(root)
+    with pytest.raises(UserError, match=told) as caught:
+        make_store(overlay)
+    assert "\n" not in str(caught.value)
+    assert everything_in(root) == before
+
+
+def test_the_command_refuses_too(tmp_path: Path) -> None:
+    images = images_in(tmp_path / "results/data")
+    overlay = overlay_of(tmp_path / "results", images, tmp_path / "overlay.yaml")
+    before = everything_in(tmp_path)
+    done = run_cli("data", "--config", "config/tiny.yaml", "--config", str(overlay))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"ssimbad: {overlay}: results: ")
+    assert everything_in(tmp_path) == before
+
+
+def test_places_apart_are_accepted(tmp_path: Path) -> None:
+    images = images_in(tmp_path / "results-of-mine")
+    given = os.path.relpath(images, REPOSITORY)
+    overlay = overlay_of(tmp_path / "results", given, tmp_path / "overlay.yaml")
+    make_store(overlay)
+    make_store(overlay)  # in its own one's place
+    assert len(list(images.iterdir())) == 8
+
+
+def test_the_documentation_lists_what_is_tested() -> None:
+    told = table_of(REPOSITORY / "docs/bad-input.md", "Where results lie")
+    assert list(told) == list(PLACES)
+    assert set(told.values()) == {"refused"}
