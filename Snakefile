@@ -7,13 +7,7 @@
 
 include: "workflow/common.smk"
 include: "workflow/rules/data.smk"
-include: "workflow/rules/phi.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/refine.smk"
-include: "workflow/rules/infer.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/sweep.smk"
-include: "workflow/rules/oracle.smk"
+include: "workflow/rules/rows.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -26,6 +20,7 @@ localrules:
 
 
 rule all:
+    """The whole paper: table, figures, findings."""
     default_target: True
     input:
         rules.report.output,
@@ -35,24 +30,28 @@ rule all:
 
 
 rule trained:
+    """Every row that is needed, pretrained."""
     input:
-        [checkpoint_of(run) for run in PRETRAINED],
+        [str(FILES.checkpoint(run)) for run in PHASES["train"].runs(CONFIG)],
 
 
 rule refined:
+    """Every row that is needed, refined."""
     input:
-        [checkpoint_of(run) for run in REFINED],
+        [str(FILES.checkpoint(run)) for run in PHASES["refine"].runs(CONFIG)],
 
 
 rule colorized:
+    """The test set, colorized by every row."""
     input:
         expand(f"{RESULTS}/images/{{row}}/infer.json", row=RUNS),
 
 
 rule measured:
+    """Every row, measured."""
     input:
         expand(
             f"{RESULTS}/metrics/{{row}}/{{setting}}.json", row=RUNS, setting=SETTINGS
         ),
-        expand(f"{RESULTS}/sweep/{{row}}.csv", row=SWEPT),
-        expand(f"{RESULTS}/oracle/{{row}}.csv", row=GUIDED),
+        expand(f"{RESULTS}/sweep/{{row}}.csv", row=CONFIG.swept_rows),
+        expand(f"{RESULTS}/oracle/{{row}}.csv", row=CONFIG.guided_rows),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,12 +17,15 @@ import torch
 from PIL import Image
 
 from benchmarks.case import Case, Measured, timed
-from ssimbad import config
-from ssimbad.data.prepare import DataConfig, prepare
+from ssimbad.config.files import load
+from ssimbad.data.prepare import prepare
+from ssimbad.data.schema import DataConfig, WarpConfig
 from ssimbad.data.store import Split, to_unit
-from ssimbad.data.warp import WarpConfig, draw_controls, warp
-from ssimbad.methods.base import Batch
+from ssimbad.data.warp import draw_controls, warp
 from ssimbad.training.batches import TrainingBatches
+
+if TYPE_CHECKING:
+    from ssimbad.methods.base import Batch
 
 SIZE, BATCH, ROUNDS = 256, 16, 7
 SEED = 0
@@ -78,12 +81,12 @@ def plain_item(path: Path, sketch: Path, source: np.ndarray, target: np.ndarray)
 
 def unturned() -> WarpConfig:
     """The default's warps without rotation, as the plain side has them."""
-    return config.load([]).data.warp.model_copy(update={"rotation": 0.0})
+    return load([]).data.warp.model_copy(update={"rotation": 0.0})
 
 
 def make_store(files: list[Path], folder: Path) -> Split:
     """The files as the training split of a packed store."""
-    values = config.load([]).data.model_dump()
+    values = load([]).data.model_dump()
     values |= {"source": "folder", "size": SIZE}
     values["folder"] |= {"path": str(files[0].parent), "validation": 0.01, "test": 0.05}
     prepare(DataConfig(**values), SEED, folder)

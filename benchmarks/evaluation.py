@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from benchmarks.case import Case, Measured, kernel_seconds, timed
-from ssimbad import config
+from ssimbad.config.files import load
 from ssimbad.data.store import Split
 from ssimbad.evaluation.metrics import ms_ssim_scales
 from ssimbad.evaluation.run import Measurer
@@ -77,7 +77,7 @@ class Plain:
 
 def case(data: Path, folder: Path) -> Case:
     """Sets of noisy copies of the test images."""
-    loaded = config.load([])
+    loaded = load([])
     split = Split(data, "test")
     partners = {name: name for name in split.names}
     truth = folder / "truth"

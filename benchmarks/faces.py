@@ -7,14 +7,14 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from ssimbad import config
+from ssimbad.config.files import load
 from ssimbad.data.faces import Faces
 
 
 def write_faces(folder: Path, count: int, size: int) -> list[Path]:
     """``count`` PNG files of ``size`` pixels a side."""
     folder.mkdir(parents=True)
-    source = Faces(config.load([]).data.faces, seed=0)
+    source = Faces(load([]).data.faces, seed=0)
     paths = []
     for item in tqdm(source.items()[0][:count], "faces", unit=" images"):
         image, _, _ = source.load(item, size)

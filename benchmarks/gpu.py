@@ -63,7 +63,7 @@ def run(
         entries: list[dict[str, Any]] = []
         record = {
             "machine": machine(device) | {"matmul_gflops": reached},
-            "code": code_version(),
+            "code": code_version({}),
             "packages": packages(),
             "entries": entries,
         }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,16 +20,18 @@ from benchmarks.batches import make_store, plain_item, unturned
 from benchmarks.case import Case, Measured
 from benchmarks.faces import write_faces
 from benchmarks.train_step import PAPER, make_batch, make_method
-from ssimbad import config
+from ssimbad.config.files import load
 from ssimbad.data.warp import draw_controls
 from ssimbad.devices import compile_in_place, training_layout
-from ssimbad.methods.denoising import RefinementConfig, SamplingConfig
-from ssimbad.methods.ssimbad import SSIMBaD
-from ssimbad.networks.unet import UNetConfig
+from ssimbad.methods.schema import RefinementConfig, SamplingConfig
 from ssimbad.pretrained.networks import Inception, lpips_network
 from ssimbad.rng import torch_generator
 from ssimbad.training.batches import Ahead, TrainingBatches
 from ssimbad.training.optimizer import build
+
+if TYPE_CHECKING:
+    from ssimbad.methods.ssimbad.model import SSIMBaD
+    from ssimbad.networks.schema import UNetConfig
 
 SEED = 0
 
@@ -175,7 +177,7 @@ class Bench:
         """16-mixed; plain: torch's default layout and optimizer."""
         batch = make_batch(self.scale.batch, self.scale.size).to(self.device)
         plain, ours = self._methods()
-        schedule = config.load([]).train.model_copy(
+        schedule = load([]).train.model_copy(
             update={"optimizer": "adamw", "lr": 1e-4, "precision": self.half}
         )
 
@@ -323,7 +325,7 @@ class Bench:
 
     def metric_network(self, name: str) -> Case:
         """Inception or LPIPS's AlexNet; plain: an image at a time."""
-        scale, weights = self.scale, config.load([]).weights
+        scale, weights = self.scale, load([]).weights
         network: nn.Module = (
             Inception(weights) if name == "inception" else lpips_network("alex", weights)
         ).to(self.device)

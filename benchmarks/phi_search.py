@@ -7,7 +7,8 @@ import torch
 from skimage.metrics import structural_similarity
 
 from benchmarks.case import Case, timed
-from ssimbad.noise.search import PhiConfig, Search
+from ssimbad.noise.schema import PhiConfig
+from ssimbad.noise.search import Search
 from ssimbad.noise.transforms import Phi, candidates
 
 IMAGES, SIZE, POINTS, ROUNDS = 4, 128, 50, 2

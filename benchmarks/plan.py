@@ -17,25 +17,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from benchmarks.machine import peak_mib
-from ssimbad import config
+from ssimbad.config.files import load
 from ssimbad.devices import training_layout
+from ssimbad.methods import Run
 from ssimbad.plan.counting import Arithmetic, Cost, make_fake, measured
-from ssimbad.plan.steps import Stepper
 from ssimbad.plan.workload import make_stepper
 
-ROW, BATCH, ROUNDS = "ssimbad", 8, 15
+if TYPE_CHECKING:
+    from ssimbad.plan.steps import Stepper
+
+ROW, BATCH, ROUNDS = Run("ssimbad"), 8, 15
 SIZES = (64, 96, 128)
 _RETURN_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc's
 _MATRIX, _FLOATS, _CALLS = 1024, 2**25, 2000
 
 
 def _config(size: int) -> Any:
-    return config.load([], {"data": {"size": size}})
+    return load([], {"data": {"size": size}})
 
 
 def predicted(size: int) -> Cost:

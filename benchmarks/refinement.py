@@ -16,15 +16,15 @@ import torch
 from benchmarks.case import Case, Measured
 from benchmarks.machine import peak_mib
 from benchmarks.train_step import make_batch, make_method
-from ssimbad import config
-from ssimbad.methods.denoising import RefinementConfig
+from ssimbad.config.files import load
+from ssimbad.methods.schema import RefinementConfig
 
 STEPS, COUNT, SIZE, ROUNDS = 50, 6, 64, 2
 
 
 def step(checkpointing: bool) -> None:
     """Print seconds, peak memory in MiB beyond that before the step, and gradient of one step."""
-    method = make_method(config.load([]).unet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    method = make_method(load([]).unet).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = make_batch(COUNT, SIZE)
     part = RefinementConfig(
         steps=STEPS, single_step=0.0, last_call=True, checkpointing=checkpointing

@@ -31,8 +31,8 @@ from benchmarks import (
 )
 from benchmarks.case import Case, measure
 from benchmarks.faces import write_faces
-from ssimbad.devices import KEPT_PAGES
 from ssimbad.files import write_json, write_text
+from ssimbad.phases.resources import KEPT_PAGES
 from ssimbad.provenance import code_version
 
 RESULTS = Path("results")
@@ -101,7 +101,7 @@ def main() -> None:
             table = scaling.study(folder / "scaling")
             print(table.to_string(index=False), peaks["startup_s"], sep="\n")
     if not chosen:
-        peaks |= {"code": code_version(), "minutes": (time.perf_counter() - start) / 60}
+        peaks |= {"code": code_version({}), "minutes": (time.perf_counter() - start) / 60}
         write_json(RESULTS / "benchmarks.json", entries)
         write_json(RESULTS / "benchmarks_machine.json", peaks)
         write_text(RESULTS / "benchmarks_scaling.csv", table.to_csv(index=False))

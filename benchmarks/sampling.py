@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.case import Case, Measured
-from ssimbad import config
+from ssimbad.config.files import load
 from ssimbad.data.store import Split
 from ssimbad.evaluation.metrics import psnr
 from ssimbad.inference import counted_calls, own_noise, test_inputs
-from ssimbad.methods.denoising import SamplingConfig
+from ssimbad.methods.schema import SamplingConfig
 from ssimbad.pretrained.networks import lpips_network
 from ssimbad.training import checkpoint
 
@@ -30,7 +30,7 @@ def _worse(plain: tuple[float, float], ours: tuple[float, float]) -> float:
 
 def case(results: Path) -> Case:
     """Same-reference inputs of the first 8 test images."""
-    loaded = config.load([])
+    loaded = load([])
     method, _ = checkpoint.load(results / "checkpoints/train/ssimbad.safetensors")
     method = method.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = Split(results / "data", "test")

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import copy
 import statistics
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.case import Case, Measured, kernel_seconds, timed
-from ssimbad import config
+from ssimbad.config.files import load
 from ssimbad.devices import training_layout
 from ssimbad.methods.base import Batch
-from ssimbad.methods.ssimbad import SSIMBaD, SSIMBaDConfig
-from ssimbad.networks.unet import UNetConfig
+from ssimbad.methods.ssimbad import SSIMBaDConfig
+from ssimbad.methods.ssimbad.model import SSIMBaD
+from ssimbad.networks.schema import UNetConfig
 from ssimbad.noise.transforms import Phi
 from ssimbad.training.optimizer import build
-from ssimbad.training.settings import StageConfig
+
+if TYPE_CHECKING:
+    from ssimbad.training.schema import StageConfig
 
 PAPER = UNetConfig(
     width=64, multipliers=[1, 2, 4, 8], blocks=2, attention=[], heads=4, groups=32, zero_init=False
@@ -48,7 +51,7 @@ PHI = Phi("sigma/(sigma+c)", 0.3, 0.002, 80.0)
 
 def make_method(unet: UNetConfig) -> SSIMBaD:
     """SSIMBaD as the default config has it, with fresh weights."""
-    values = config.load([]).model_dump()["ssimbad"]
+    values = load([]).model_dump()["ssimbad"]
     section = {k: v for k, v in values.items() if k in SSIMBaDConfig.model_fields}
     torch.manual_seed(0)
     return SSIMBaD(SSIMBaDConfig(**section), unet, PHI)
@@ -104,7 +107,7 @@ def _profile(method: SSIMBaD, schedule: StageConfig, batch: Batch) -> dict[str, 
 
 def case(name: str, unet: UNetConfig, count: int, size: int, rounds: int) -> Case:
     """A step a round; each side trains on, so that losses of the same step are compared."""
-    schedule = config.load([]).train.model_copy(update={"optimizer": "adamw", "lr": 1e-4})
+    schedule = load([]).train.model_copy(update={"optimizer": "adamw", "lr": 1e-4})
     batch = make_batch(count, size)
     plain = make_method(unet)
     layout = training_layout(plain, torch.device("cpu"))
@@ -139,5 +142,5 @@ def paper() -> Case:
 
 def default() -> Case:
     """The default config's network and batch at 64 px."""
-    loaded: Any = config.load([])
+    loaded: Any = load([])
     return case("train_step_default", loaded.unet, loaded.train.batch, loaded.data.size, 11)

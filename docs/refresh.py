@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssimbad import config
+from ssimbad.config.files import load
 from ssimbad.plan.workload import Workload, image_counts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,7 +70,7 @@ def replace(path: Path, text: str, name: str = "results") -> None:
 
 def operations_of_the_default_run() -> float:
     """FLOP of its networks, as ``ssimbad plan`` counts them."""
-    default = config.load([])
+    default = load([])
     lines = Workload(default, image_counts(default, []), 1).lines()
     return sum(line.total.total for line in lines)
 
@@ -137,7 +137,7 @@ def refresh_speed() -> None:
     ]
     named = entries.set_index("name")
     item, xdog = named.loc["batches"], named.loc["xdog", "ours"]
-    eaten = config.load([]).train.batch / named.loc["train_step_default", "ours"]
+    eaten = load([]).train.batch / named.loc["train_step_default", "ours"]
     machine = json.loads((results / "benchmarks_machine.json").read_text())
     steps = [
         step_limits(step, machine["copy_gb_per_s"])

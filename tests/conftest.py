@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor
 
-from ssimbad import config
-from ssimbad.config import Phase
+from ssimbad.config.files import load
+from ssimbad.config.schema import validate
 from ssimbad.data.warp import unit_grid
 from ssimbad.layout import Results
+from ssimbad.methods import Run
 from ssimbad.methods.base import Batch, Noise
-from ssimbad.networks.unet import UNetConfig
+from ssimbad.networks.schema import UNetConfig
+from ssimbad.phases.slices import PhaseConfig
 from ssimbad.rng import image_noise
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -38,12 +42,29 @@ def _in_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 def tiny_values() -> dict:
     """The tiny config as plain values."""
     os.chdir(REPOSITORY)
-    return config.load([Path("config/tiny.yaml")]).model_dump(mode="json")
+    return load([Path("config/tiny.yaml")]).model_dump(mode="json")
 
 
-def phase_of(values: dict, name: str, row: str | None = None) -> Phase:
+def phase_of(values: dict, name: str, row: str | None = None) -> PhaseConfig:
     """What a phase reads of the given config values."""
-    return Phase(config.phase_json(config.validate(values), name, row), name, row)
+    return PhaseConfig(validate(values), name, None if row is None else Run(row))
+
+
+def run_phase(values: dict, name: str, results: Results, row: str | None = None) -> None:
+    """Run a phase in this process."""
+    import_module(f"ssimbad.phases.{name}").run(phase_of(values, name, row), results)
+
+
+def config_file(values: dict, results: Results) -> str:
+    """A whole config beside the results folder that it names."""
+    path = results.root.with_name(f"{results.root.name}.config.yaml")
+    path.write_text(yaml.safe_dump(values | {"results": str(results.root)}))
+    return str(path)
+
+
+def saved_state(results: Results, run: str) -> Path | None:
+    """The resumable state of a run's training."""
+    return next(results.work(run).glob("*/last.ckpt"), None)
 
 
 def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -60,12 +81,10 @@ def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Results of the data and phi phases with the tiny config. Tests copy it or only read it."""
-    from ssimbad import phases
-
     results = Results(tmp_path_factory.mktemp("prepared"))
     values = tiny_values()
-    phases.data(phase_of(values, "data"), results)
-    phases.phi(phase_of(values, "phi"), results)
+    run_phase(values, "data", results)
+    run_phase(values, "phi", results)
     return results
 
 

@@ -17,13 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from ssimbad import phases
-from ssimbad.config import load, phase_json, validate
+from ssimbad.config.files import load
+from ssimbad.config.schema import validate
 from ssimbad.errors import UserError
 from ssimbad.files import write_json
 from ssimbad.layout import Results
+from ssimbad.methods import Run
+from ssimbad.phases.slices import phase_json
 from ssimbad.training import checkpoint
-from tests.conftest import REPOSITORY, phase_of, table_of, tiny_values
+from tests.conftest import REPOSITORY, config_file, run_phase, table_of, tiny_values
 
 
 def short_values() -> dict:
@@ -40,7 +42,7 @@ def trained(prepared: Results, tmp_path_factory: pytest.TempPathFactory) -> Resu
     for part in ("data", "phi"):
         shutil.copytree(prepared.root / part, results.root / part)
     for row in ("ssimbad", "edm"):
-        phases.train(phase_of(short_values(), "train", row), row, results)
+        run_phase(short_values(), "train", results, row)
     return results
 
 
@@ -53,7 +55,7 @@ def results(trained: Results, tmp_path: Path) -> Results:
 def infer(results: Results, change: Callable[[dict], object] = lambda values: None) -> None:
     values = short_values()
     change(values)
-    phases.infer(phase_of(values, "infer", "ssimbad"), "ssimbad", results)
+    run_phase(values, "infer", results, "ssimbad")
 
 
 class Trap:
@@ -133,15 +135,19 @@ def test_a_training_state_that_cannot_be_used_is_not(
     results: Results, name: str, capsys: pytest.CaptureFixture
 ) -> None:
     whole = results.checkpoint("ssimbad").read_bytes()
-    state = results.work("ssimbad") / "last.ckpt"
+    (own,) = results.work("ssimbad").glob("*/tensorboard")
     if name == "damaged training state":
-        trapped(state)
+        state = own.with_name("last.ckpt")
+        expected = f"{state}: not readable, starting over"
     else:
-        torch.save({"callbacks": {"_Keeper": {"fingerprint": "of another"}}}, state)
-    phases.train(phase_of(short_values(), "train", "ssimbad"), "ssimbad", results)
+        state = results.work("ssimbad") / "other/last.ckpt"
+        write_json(state.with_name("identity.json"), {"config": {"train": {"lr": 0.5}}})
+        expected = f"{state.parent}: holds an unfinished training of other "
+    trapped(state)
+    run_phase(short_values(), "train", results, "ssimbad")
     assert results.checkpoint("ssimbad").read_bytes() == whole
-    told = f"{state}: not readable, starting over"
-    assert (told in capsys.readouterr().out) == (name == "damaged training state")
+    assert expected in capsys.readouterr().err
+    assert state.exists() == (name == "training state of another config")
     assert not list(results.root.rglob("sprung"))
 
 
@@ -205,7 +211,7 @@ def test_full_disk(results: Results) -> None:
         set -e
         mount -t tmpfs -o size=24m none {results.root}/work
         cd {REPOSITORY}
-        run() {{ {sys.executable} -m ssimbad train ssimbad --results {results.root} --json "$JSON"; }}
+        run() {{ {sys.executable} -m ssimbad train ssimbad --config "$CONFIG"; }}
         head -c 20m /dev/zero > {results.root}/work/ballast
         ! run 2> {results.root}/first.log
         ls {results.root}/work/ssimbad > {results.root}/left.log
@@ -215,7 +221,7 @@ def test_full_disk(results: Results) -> None:
     values = short_values()
     values["train"]["steps"] = 3
     values["unet"]["width"] = 24
-    text = phase_json(validate(values), "train", "ssimbad")
+    path = config_file(values, results)
     probe = subprocess.run(
         ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True
     )
@@ -223,7 +229,7 @@ def test_full_disk(results: Results) -> None:
         pytest.skip("no disk of our own can be mounted here")
     done = subprocess.run(
         ["unshare", "-rm", "bash", "-c", script],
-        env=os.environ | {"JSON": text},
+        env=os.environ | {"CONFIG": path},
         capture_output=True,
         text=True,
     )
@@ -278,7 +284,7 @@ def test_random_configs_are_valid_or_lines_that_name_keys(values: dict) -> None:
         told = str(error).splitlines()
     else:
         for row in loaded.rows:
-            assert json.loads(phase_json(loaded, "infer", row))
+            assert json.loads(phase_json(loaded, "infer", Run(row)))
     assert all(line.startswith("config: ") and line.isprintable() for line in told)
 
 

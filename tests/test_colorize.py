@@ -12,28 +12,28 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
 from ssimbad import colorize as module
-from ssimbad import phases
 from ssimbad.colorize import colorize
-from ssimbad.config import load
+from ssimbad.config.files import load
 from ssimbad.data.store import Split, to_pixels, to_unit
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError
 from ssimbad.files import read_json
 from ssimbad.layout import Results
-from ssimbad.methods import methods, rows
-from ssimbad.networks.unet import UNetConfig
+from ssimbad.methods import Run, methods, rows
+from ssimbad.methods.ssimbad import METHOD
+from ssimbad.networks.schema import UNetConfig
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import image_noise
 from ssimbad.training import checkpoint
-from tests.conftest import REPOSITORY, phase_of, picture, run_cli, table_of, tiny_values
+from tests.conftest import REPOSITORY, picture, run_cli, run_phase, table_of, tiny_values
 
 SIZE = 32
-TRAINED = [row for row, (_, stage) in rows().items() if stage != "none"]
+TRAINED = [name for name, row in rows().items() if row.stage != "none"]
 
 
 def save_row(folder: Path, row: str, /, **changes: Any) -> Path:
     """A row's checkpoint with fresh weights; ``changes`` are the header's, ``section`` its method's."""
-    name, stage = rows()[row]
+    name, stage = Run(row).method, Run(row).stage
     values, kind = tiny_values(), methods()[name]
     assert kind.section is not None
     section = kind.section.model_validate(
@@ -148,7 +148,7 @@ def test_at_the_network_s_size_the_colours_are_its_own(
     )
     method, header = checkpoint.load(networks["ssimbad_refined"])
     sketch = sketch_of(np.asarray(image), 5, "é one")
-    sampling = method.sampling.model_validate(method.usual_sampling | {"steps": 3})
+    sampling = METHOD.sampling.model_validate(METHOD.usual_sampling | {"steps": 3})
     with torch.inference_mode():
         images = method.colorize(
             to_unit(torch.from_numpy(sketch)[None, None]),
@@ -167,7 +167,7 @@ def test_trained_row_colorizes(prepared: Results, inputs: Path) -> None:
         shutil.copytree(prepared.root / part, results.root / part)
     values = tiny_values()
     values["train"] |= {"steps": 2, "checkpoint_every": 1, "warmup": 0}
-    phases.train(phase_of(values, "train", "edm"), "edm", results)
+    run_phase(values, "train", results, "edm")
     split = Split(results.data, "test")
     Image.fromarray(split.images[0]).save(inputs / "face.png")
     run(results.checkpoint("edm"), inputs, references=[inputs / "face.png"])

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssimbad import config
-from ssimbad.config import Phase, load, phase_json, validate
+from ssimbad.config.files import load
+from ssimbad.config.schema import describe, validate
 from ssimbad.errors import UserError
+from ssimbad.methods import Run
+from ssimbad.phases.slices import PhaseConfig, phase_json
 from tests.conftest import REPOSITORY, run_cli, tiny_values
 
 
@@ -199,7 +201,7 @@ def test_a_change_touches_the_phases_that_read_it(change: tuple, touched: set) -
     found = set()
     for phase in ("data", "phi", "train", "refine", "infer", "evaluate", "report"):
         row = {"data": None, "phi": None, "report": None, "refine": "ssimbad_refined"}
-        chosen = row.get(phase, "ssimbad")
+        chosen = row.get(phase, "ssimbad") and Run(row.get(phase, "ssimbad"))
         if phase_json(before, phase, chosen) != phase_json(after, phase, chosen):
             found.add(phase)
     assert found == touched
@@ -207,7 +209,7 @@ def test_a_change_touches_the_phases_that_read_it(change: tuple, touched: set) -
 
 def test_a_phase_holds_what_it_reads_and_nothing_else() -> None:
     loaded = validate(tiny_values())
-    phase = Phase(phase_json(loaded, "infer", "ssimbad"), "infer", "ssimbad")
+    phase = PhaseConfig(loaded, "infer", Run("ssimbad"))
     assert phase.infer == loaded.infer
     assert phase.method == loaded.ssimbad.sampling
     with pytest.raises(AttributeError):
@@ -215,7 +217,7 @@ def test_a_phase_holds_what_it_reads_and_nothing_else() -> None:
 
 
 def test_describe_explains_every_key() -> None:
-    lines = config.describe().splitlines()
+    lines = describe().splitlines()
     told = {line.split(":")[0] for line in lines}
 
     def keys(values: dict, prefix: str = "") -> set[str]:

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from ssimbad import config, phases
+from ssimbad.config.files import load
 from ssimbad.devices import compile_in_place, device_of, training_layout
 from ssimbad.errors import UserError
 from ssimbad.layout import Results
 from ssimbad.networks.unet import UNet
-from tests.conftest import phase_of, tiny_values
+from tests.conftest import run_phase, tiny_values
 
 
 def test_a_compiled_networks_checkpoint_is_the_plain_ones(
@@ -38,7 +38,7 @@ def test_a_compiled_networks_checkpoint_is_the_plain_ones(
 
             # Without a C++ compiler's minutes: the network is traced, its operations are torch's own.
             monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-        phases.train(phase_of(values, "train", "ssimbad"), "ssimbad", results)
+        run_phase(values, "train", results, "ssimbad")
         assert bool(seen) == compiled
         weights[compiled] = load_file(results.checkpoint("ssimbad"))
     assert weights[True].keys() == weights[False].keys()
@@ -94,7 +94,7 @@ def test_only_narrow_networks_on_a_cpu_train_channels_last(
 
 def test_the_defaults_network_trains_channels_last_and_the_papers_does_not_on_a_cpu() -> None:
     layouts = [
-        training_layout(UNet(config.load(overlays).unet, 7, 3), torch.device("cpu"))
+        training_layout(UNet(load(overlays).unet, 7, 3), torch.device("cpu"))
         for overlays in ([], [Path("config/paper.yaml")])
     ]
     assert layouts == [torch.channels_last, torch.contiguous_format]

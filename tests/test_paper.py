@@ -6,9 +6,11 @@ from pathlib import Path
 import torch
 import yaml
 
-from ssimbad.config import load, phase_json
+from ssimbad.config.files import load
+from ssimbad.methods import Run
 from ssimbad.networks.scft import Generator
 from ssimbad.networks.unet import UNet
+from ssimbad.phases.slices import phase_json
 from tests.conftest import REPOSITORY
 
 PAPER, AS_PUBLISHED = Path("config/paper.yaml"), Path("config/paper-as-published.yaml")
@@ -71,7 +73,7 @@ def test_the_rehearsal_has_the_papers_networks_and_size() -> None:
 def test_the_few_step_row_is_the_refined_rows_checkpoint_sampled_anew() -> None:
     config = load([PAPER])
     own, refined = (
-        yaml.safe_load(phase_json(config, "infer", row))
+        yaml.safe_load(phase_json(config, "infer", Run(row)))
         for row in ("ssimbad_few_steps", "ssimbad_refined")
     )
     assert own["trained_by"] == refined["trained_by"]

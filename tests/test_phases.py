@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ssimbad import phases
 from ssimbad.files import sha256_file
 from ssimbad.layout import Results
-from tests.conftest import phase_of, tiny_values
+from tests.conftest import run_phase, tiny_values
 
 
 def test_the_few_step_row_samples_the_refined_weights(prepared: Results, tmp_path: Path) -> None:
@@ -23,13 +22,13 @@ def test_the_few_step_row_samples_the_refined_weights(prepared: Results, tmp_pat
     values["refine"]["strategy"] = {"mse": 1.0}
     values["ssimbad"]["sampling"] |= {"steps": 3, "guidance": 1.0}
     values["ssimbad"]["few_steps"] |= {"steps": 1}
-    phases.train(phase_of(values, "train", "ssimbad"), "ssimbad", results)
-    phases.refine(phase_of(values, "refine", "ssimbad_refined"), "ssimbad_refined", results)
+    run_phase(values, "train", results, "ssimbad")
+    run_phase(values, "refine", results, "ssimbad_refined")
     summary = json.loads(results.history("ssimbad").with_suffix(".json").read_text())
     assert summary["step"] == 24 / 4  # one pass over 24 images in batches of 4
     infers, pixels = {}, {}
     for row in ("ssimbad_refined", "ssimbad_few_steps"):
-        phases.infer(phase_of(values, "infer", row), row, results)
+        run_phase(values, "infer", results, row)
         infers[row] = json.loads((results.images(row) / "infer.json").read_text())
         image = next((results.images(row) / "same").glob("*.png"))
         pixels[row] = np.asarray(Image.open(image)).astype(int)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssimbad.config import load
+from ssimbad.config.files import load
 from ssimbad.data.prepare import prepare
 from ssimbad.errors import UserError
 from ssimbad.layout import Results

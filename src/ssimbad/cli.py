@@ -10,25 +10,16 @@ import os
 import re
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from ssimbad import __version__
 from ssimbad.errors import UserError
 from ssimbad.files import is_full
 from ssimbad.interruption import ASKED_BY, STOPPED, Stopped, exit_on_sigterm, signal_when_gone
-
-_PHASES = {
-    "data": "prepare images, sketches and test pairs",
-    "phi": "search for φ*",
-    "train": "pretrain a row",
-    "refine": "refine a row's pretrained checkpoint",
-    "infer": "colorize the test set with a row",
-    "evaluate": "measure a row's images",
-    "sweep": "measure a row with other samplers and numbers of steps",
-    "oracle": "measure a row whose sampling the ground truth steers",
-    "report": "write tables and figures",
-}
-_OF_A_ROW = ("train", "refine", "infer", "evaluate", "sweep", "oracle")
+from ssimbad.methods import Run
+from ssimbad.phases import PHASES
+from ssimbad.processes import is_leader, lead
 
 
 def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -81,9 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ssimbad", description=__doc__.splitlines()[0])
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in _PHASES.items():
-        command = commands.add_parser(name, help=text, description=text)
-        if name in _OF_A_ROW:
+    for phase in PHASES.values():
+        command = commands.add_parser(phase.name, help=phase.help, description=phase.help)
+        if phase.suits:
             command.add_argument("row", help="id of a table row, such as ssimbad, or row@seed")
         command.add_argument(
             "--config",
@@ -93,13 +84,14 @@ def _parser() -> argparse.ArgumentParser:
             metavar="FILE",
             help="overlay on config.yaml; may be repeated, the last one wins",
         )
-        workflow = command.add_argument_group("what the workflow uses instead of --config")
-        workflow.add_argument("--json", metavar="TEXT", help="what the phase reads of the config")
-        workflow.add_argument("--results", metavar="DIR", help="the results folder")
     _add_colorize(commands)
     command = commands.add_parser("config", help="check a config and show it merged")
     command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
     command.add_argument("--describe", action="store_true", help="explain every key instead")
+    text = (
+        "after `dvc pull` or `dvc checkout`: have Snakemake take over the results that DVC brought"
+    )
+    commands.add_parser("adopt", help=text, description=text)
     command = commands.add_parser(
         "verify", help="check a finished run against its digests and images"
     )
@@ -128,59 +120,52 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    from ssimbad import config
+def _run_phase(arguments: argparse.Namespace) -> None:
+    from ssimbad.config.files import load
+    from ssimbad.layout import Results
+    from ssimbad.phases.slices import PhaseConfig
 
-    if arguments.command == "config":
-        import yaml
-
-        if arguments.describe:
-            print(config.describe())
-        else:
-            values = config.load(arguments.config).model_dump(mode="json")
-            print(yaml.safe_dump(values, sort_keys=False), end="")
+    phase, row = PHASES[arguments.command], getattr(arguments, "row", None)
+    run = None if row is None else Run(row)
+    if run is not None and (not re.fullmatch(r"[^@]+(@\d+)?", run) or run.row not in phase.rows):
+        raise UserError(f"{phase.name}: no row {row!r}: rows are {', '.join(phase.rows)}")
+    config = load(arguments.config)
+    if phase.gpu == "shared" and is_leader(config.devices, config.nodes):
+        lead([sys.executable, "-m", "ssimbad", *sys.argv[1:]], config.devices, config.nodes)
         return
+    import_module(f"ssimbad.phases.{phase.name}").run(
+        PhaseConfig(config, phase.name, run), Results(config.results)
+    )
 
-    if arguments.command == "verify":
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.command in PHASES:
+        _run_phase(arguments)
+    elif arguments.command == "config":
+        from ssimbad.config.files import load, to_yaml
+        from ssimbad.config.schema import describe
+
+        print(describe() if arguments.describe else to_yaml(load(arguments.config)), end="")
+    elif arguments.command == "verify":
         from ssimbad.layout import Results
         from ssimbad.verify import verify
 
         print(verify(Results(arguments.results)))
-        return
+    elif arguments.command == "adopt":
+        from ssimbad.dvc_adoption import adopt
 
-    if arguments.command == "colorize":
+        adopt()
+    elif arguments.command == "colorize":
         from ssimbad.colorize import colorize
 
         colorize(**{k: v for k, v in vars(arguments).items() if k != "command"})
-        return
-
-    if arguments.command == "plan":
+    elif arguments.command == "plan":
+        from ssimbad.config.files import load
         from ssimbad.plan.run import plan
 
-        asked, whole = arguments, config.load(arguments.config)
+        asked, whole = arguments, load(arguments.config)
         count = whole.devices * whole.nodes if asked.gpus is None else asked.gpus
         print(plan(whole, asked.images, asked.gpu, count, asked.utilisation))
-        return
-
-    from ssimbad import phases
-    from ssimbad.layout import Results
-    from ssimbad.methods import row_of
-
-    phase = arguments.command
-    row = getattr(arguments, "row", None)
-    if row is not None:
-        known = config.rows_for(phase)
-        if not re.fullmatch(r"[^@]+(@\d+)?", row) or row_of(row) not in known:
-            raise UserError(f"{phase}: no row {row!r}: rows are {', '.join(known)}")
-    if (arguments.json is None) != (arguments.results is None):
-        raise UserError("--json and --results go together")
-    if arguments.json is None:
-        loaded = config.load(arguments.config)
-        text, folder = config.phase_json(loaded, phase, row), loaded.results
-    else:
-        text, folder = arguments.json, arguments.results
-    given = (config.Phase(text, phase, row), *([] if row is None else [row]), Results(folder))
-    getattr(phases, phase)(*given)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os.path import isdir, isfile  # False, not an error, where one may not look
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,10 +31,12 @@ from ssimbad.errors import UserError, shown
 from ssimbad.files import whole_file, whole_files
 from ssimbad.inference import own_noise
 from ssimbad.layout import Results
-from ssimbad.methods import row_of, rows
-from ssimbad.methods.base import TrainedMethod
-from ssimbad.section import Section
+from ssimbad.methods import Run, methods, rows
 from ssimbad.training import checkpoint
+
+if TYPE_CHECKING:
+    from ssimbad.methods.base import TrainedMethod
+    from ssimbad.schema import Section
 
 DEFAULT_CHECKPOINT = Results("results").checkpoint("ssimbad_refined")
 """What the default config's run leaves of the paper's method."""
@@ -129,9 +131,9 @@ def _jobs(drawing: tuple[str, Path], references: list[Path], out: Path) -> list[
 
 def _loaded(path: Path) -> tuple[TrainedMethod, dict[str, Any]]:
     header = checkpoint.read_header(path)
-    trained = [row for row, (_, stage) in rows().items() if stage != "none"]
+    trained = [name for name, row in rows().items() if row.stage != "none"]
     row = header.get("row")
-    if not isinstance(row, str) or row_of(row) not in trained:
+    if not isinstance(row, str) or Run(row).row not in trained:
         raise UserError(
             f"{shown(path)}: is of {row!r}, no trained row: those are {', '.join(trained)}"
         )
@@ -141,15 +143,14 @@ def _loaded(path: Path) -> tuple[TrainedMethod, dict[str, Any]]:
     return method, header
 
 
-def _sampling(
-    method: TrainedMethod, header: dict[str, Any], steps: int | None, guidance: float | None
-) -> Section | None:
+def _sampling(header: dict[str, Any], steps: int | None, guidance: float | None) -> Section | None:
     """How to sample: as the row was refined, else as its method usually is, but for what was asked for.
 
     Raises:
         UserError: what was asked for is not possible, or the row has no such thing.
     """
-    row, kind = header["row"], method.sampling
+    row, declared = header["row"], methods()[header["method"]]
+    kind = declared.sampling
     fields = kind.model_fields if kind else {}
     asked = {k: v for k, v in {"steps": steps, "guidance": guidance}.items() if v is not None}
     for name in asked:
@@ -164,7 +165,7 @@ def _sampling(
         return None
     refined = {k: v for k, v in header.get("refinement", {}).items() if k in fields}
     try:
-        return kind.model_validate(method.usual_sampling | refined | asked)
+        return kind.model_validate(declared.usual_sampling | refined | asked)
     except ValidationError as error:
         fault = error.errors()[0]
         text = f"{fault['input']}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
@@ -287,7 +288,7 @@ def colorize(
     device = device_of(device_name)
     jobs = _jobs(drawing, references, out)
     method, header = _loaded(checkpoint_path or DEFAULT_CHECKPOINT)
-    sampling = _sampling(method, header, steps, guidance)
+    sampling = _sampling(header, steps, guidance)
     size = header["size"]
     drawings = _Drawings(image is not None, size, seed)
     sketches, colours = _reduced(jobs, drawings)

@@ -11,12 +11,8 @@ from torch import nn
 
 from ssimbad.errors import UserError, shown
 from ssimbad.processes import ALONE, Place
+from ssimbad.schema import DEVICES
 
-NAMES = r"^(auto|cpu|cuda(:\d+)?)$"
-"""What a device may be called."""
-KEPT_PAGES = f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={2**30}:glibc.malloc.trim_threshold={2**31}"
-"""``GLIBC_TUNABLES`` of the workflow's jobs: glibc keeps freed tensors' pages, in huge pages, instead of
-having the kernel clear new ones for each step's tensors."""
 _CUBLAS = ":4096:8"  # a workspace with which cuBLAS adds in a fixed order
 # Channels of a kernel larger than a pixel up to which channels-last is the faster layout on a CPU.
 _WIDEST = 256
@@ -38,7 +34,7 @@ def device_of(name: str, place: Place = ALONE) -> torch.device:
     Raises:
         UserError: it is no device's name, or there is no such GPU.
     """
-    if not re.search(NAMES, name):
+    if not re.search(DEVICES, name):
         raise UserError(f"device: {shown(name)}: must be auto, cpu, cuda or cuda:N")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

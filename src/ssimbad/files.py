@@ -115,6 +115,12 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def write_if_new(path: Path, text: str) -> None:
+    """Write UTF-8 text to ``path`` unless it stands there already."""
+    if not path.is_file() or read_text(path) != text:
+        write_text(path, text)
+
+
 def read_text(path: Path) -> str:
     """Read UTF-8 text; a missing or unreadable file is a :class:`UserError` that names it."""
     try:

@@ -6,34 +6,28 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
-from ssimbad.data.prepare import read_pairs
-from ssimbad.data.store import Split, to_pixels, to_unit
-from ssimbad.data.warp import EVALUATION, WarpConfig, draw_controls, warp
+from ssimbad.data.store import Split, read_pairs, to_pixels, to_unit
+from ssimbad.data.warp import EVALUATION, draw_controls, warp
 from ssimbad.files import whole_folder, write_json
-from ssimbad.methods.base import Method, Noise
 from ssimbad.processes import ALONE, Place, from_first, gathered
-from ssimbad.provenance import code_version, machine
+from ssimbad.provenance import machine
 from ssimbad.rng import image_noise
-from ssimbad.section import Section
+
+if TYPE_CHECKING:
+    from ssimbad.data.schema import WarpConfig
+    from ssimbad.evaluation.schema import InferConfig
+    from ssimbad.methods.base import Method, Noise
+    from ssimbad.schema import Section
 
 SETTINGS = ("same", "cross")
 """The reference is the warped truth; or another identity's warped image."""
-
-
-class InferConfig(Section):
-    """Colorizing the test set."""
-
-    batch: int = Field(
-        ge=1, description="images at once in each process; changes nothing above 1/255"
-    )
 
 
 def test_inputs(
@@ -156,7 +150,6 @@ def infer(
         "seconds": round(time.monotonic() - start, 2),
         "network_calls": sum(counts) / (len(SETTINGS) * len(split)),
         "parameters": count_parameters(method),
-        "code": code_version(),
         "machine": machine(device),
         "processes": place.count,
     }

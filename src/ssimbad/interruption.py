@@ -76,20 +76,6 @@ def _hold(results: Path) -> IO[str] | None:
     return stream
 
 
-def clear_stale_locks(results: Path, snakemake: Path) -> None:
-    """Remove the locks that a killed Snakemake left on files in ``results``.
-
-    Args:
-        results: the results folder.
-        snakemake: Snakemake's own folder, ``.snakemake``.
-    """
-    locks = [p for p in snakemake.glob("locks/*.lock") if f"\n{results}/" in f"\n{p.read_text()}"]
-    if locks and (stream := _hold(results)):
-        for path in locks:
-            path.unlink(missing_ok=True)
-        stream.close()
-
-
 def begin_run(results: Path) -> None:
     """What Snakemake does before its first job: hold ``results`` while it lives, and pass a SIGTERM on to
     the jobs that run.

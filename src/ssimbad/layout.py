@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ssimbad.errors import shown
-from ssimbad.methods import stage_of, trained_run
+from ssimbad.methods import Run
 
 
 class Results:
@@ -21,15 +21,16 @@ class Results:
         self.gallery = self.root / "gallery"
         self.sweep = self.root / "sweep"
         self.oracle = self.root / "oracle"
+        self.config = self.root / "config.yaml"
         self.features = self.root / "work" / "features"
 
     def checkpoint(self, row: str) -> Path:
         """The row's weights for use."""
-        return self.root / "checkpoints" / stage_of(row) / f"{trained_run(row)}.safetensors"
+        return self.root / "checkpoints" / Run(row).stage / f"{Run(row).trained}.safetensors"
 
     def history(self, row: str) -> Path:
         """Losses by step; the training's summary lies beside it as JSON."""
-        return self.root / "history" / stage_of(row) / f"{trained_run(row)}.csv"
+        return self.root / "history" / Run(row).stage / f"{Run(row).trained}.csv"
 
     def work(self, row: str) -> Path:
         """Resumable training state."""
@@ -42,6 +43,10 @@ class Results:
     def metrics(self, row: str) -> Path:
         """Measurements, a JSON file for each setting."""
         return self.root / "metrics" / row
+
+    def log(self, phase: str, row: str | None = None) -> Path:
+        """What a phase's job said."""
+        return self.root / "logs" / phase / f"{row or phase}.log"
 
     def benchmark(self, phase: str, row: str | None = None) -> Path:
         """Time and memory of a phase's job, as Snakemake notes them."""

@@ -62,17 +62,19 @@ ALONE = Place()
 """The place of a process that shares with none."""
 
 
-def place_of(devices: int, nodes: int) -> Place | None:
-    """This process's place; None where its node's processes are still to be started."""
-    count = devices * nodes
-    if count == 1:
-        return ALONE
-    given = os.environ
-    if given.get("SLURM_STEP_NUM_TASKS") == str(count):
+def is_leader(devices: int, nodes: int) -> bool:
+    """Whether this node's processes are still to be started, by this one."""
+    count, given = devices * nodes, os.environ
+    if count > 1 and given.get("SLURM_STEP_NUM_TASKS") == str(count):
         os.environ |= _of_slurm(given)
-    if given.get("WORLD_SIZE") != str(count) or "RANK" not in given:
-        return None
-    return Place(int(given["RANK"]), int(given["LOCAL_RANK"]), devices, nodes)
+    return count > 1 and (given.get("WORLD_SIZE") != str(count) or "RANK" not in given)
+
+
+def place_of(devices: int, nodes: int) -> Place:
+    """This process's place, which is not a leader's."""
+    if devices * nodes == 1:
+        return ALONE
+    return Place(int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"]), devices, nodes)
 
 
 def _of_slurm(given: Any) -> dict[str, str]:

@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
+import re
 import subprocess
-from importlib.metadata import version
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import requires, version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import ssimbad
 from ssimbad.files import sha256_file
 
-_PACKAGES = [
-    "torch",
-    "torchvision",
-    "pytorch-lightning",
-    "numpy",
-    "opencv-python-headless",
-    "scipy",
-    "scikit-image",
-    "lpips",
-    "pytorch-fid",
-    "dicebear-core",
-    "dicebear-styles",
-    "resvg-py",
-    "pillow",
-]
+if TYPE_CHECKING:
+    import grimp
+    import torch
+
+_FOLDER = Path(__file__).parent
 
 
-def code_version() -> dict[str, Any]:
-    """Package version, and commit and dirty flag where the code runs from a git checkout."""
-    folder = Path(__file__).parent
+@cache
+def _imports() -> grimp.ImportGraph:
+    import grimp
+
+    return grimp.build_graph("ssimbad", exclude_type_checking_imports=True, cache_dir=None)
+
+
+def modules_of(entries: Iterable[str]) -> dict[str, Path]:
+    """The package's modules that these import, at their top or in a function, and they: name → file.
+
+    A package whose module is imported runs too, and so is among them.
+    """
+    found = set(entries)
+    for entry in tuple(found):
+        found |= _imports().find_upstream_modules(entry)
+    for name in tuple(found):
+        parents = name.split(".")
+        found |= {".".join(parents[:k]) for k in range(1, len(parents))}
+    return {name: _file_of(name) for name in sorted(found)}
+
+
+def _file_of(module: str) -> Path:
+    path = _FOLDER.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def digests(modules: dict[str, Path]) -> dict[str, str]:
+    """SHA-256 of each module's source."""
+    return {name: sha256_file(path) for name, path in modules.items()}
+
+
+def code_version(modules: dict[str, Path]) -> dict[str, Any]:
+    """Package version, digests of the modules that ran, and commit and dirty flag of a git checkout."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+            ["git", "-C", str(_FOLDER), *arguments], capture_output=True, text=True, check=True
         ).stdout.strip()
 
     found: dict[str, Any] = {"version": ssimbad.__version__, "commit": None, "dirty": None}
@@ -49,16 +69,7 @@ def code_version() -> dict[str, Any]:
         found["dirty"] = bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         pass
-    return found
-
-
-def package_digest() -> str:
-    """SHA-256 of the package's own source files."""
-    folder = Path(__file__).parent
-    total = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        total.update(f"{path.relative_to(folder)} {sha256_file(path)}\n".encode())
-    return total.hexdigest()
+    return found | {"modules": digests(modules)}
 
 
 def processor() -> str:
@@ -74,6 +85,8 @@ def processor() -> str:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Processor, threads and, where one is used, the GPU."""
+    import torch
+
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "processor": processor(),
@@ -85,5 +98,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def packages() -> dict[str, str]:
-    """Versions of the packages that numbers depend on."""
-    return {name: version(name) for name in _PACKAGES}
+    """Versions of the packages that the project declares."""
+    declared = [text for text in requires("ssimbad") or [] if "extra ==" not in text]
+    names = [re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in declared]
+    return {name: version(name) for name in sorted(names)}

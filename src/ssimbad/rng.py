@@ -8,10 +8,13 @@ therefore cannot change a number, and a resumed run is the same run.
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def _digest(seed: int, address: tuple[str | int, ...]) -> int:
@@ -26,10 +29,14 @@ def numpy_generator(seed: int, *address: str | int) -> np.random.Generator:
 
 def torch_generator(seed: int, *address: str | int) -> torch.Generator:
     """Return a CPU torch generator that depends on ``seed`` and ``address`` only."""
+    import torch
+
     return torch.Generator().manual_seed(_digest(seed, address) % 2**63)
 
 
 def image_noise(seed: int, names: list[str], size: int, draw: int = 0) -> Tensor:
     """Standard normal noise of shape (len(names), 3, size, size), each image's own by its name."""
+    import torch
+
     generators = [torch_generator(seed, "noise", name, draw) for name in names]
     return torch.stack([torch.randn((3, size, size), generator=g) for g in generators])

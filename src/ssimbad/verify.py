@@ -6,19 +6,25 @@ import csv
 import io
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ssimbad.config import load_merged, phase_json, runs, seed_of
-from ssimbad.data.prepare import read_pairs
+from ssimbad.config.files import load_merged
+from ssimbad.data.store import read_pairs
 from ssimbad.devices import device_of
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.compare import read_runs, table
 from ssimbad.evaluation.run import Measurer
 from ssimbad.files import read_json, read_text, sha256_file, write_json
-from ssimbad.layout import Results
-from ssimbad.methods import pretrained_run, row_of, stage_of
+from ssimbad.phases.code import code_of
+from ssimbad.phases.slices import phase_json
+from ssimbad.provenance import digests
 from ssimbad.report.table import table_csv
 from ssimbad.training import checkpoint
+
+if TYPE_CHECKING:
+    from ssimbad.config.schema import Config
+    from ssimbad.layout import Results
+    from ssimbad.methods import Run
 
 TOLERANCE = 1e-3
 """By how much of its value a metric may differ between machines: convolutions are summed in another order."""
@@ -56,7 +62,7 @@ def _changed_files(results: Results) -> list[str]:
     return [f"{shown(name)}: {what}" for name, what in sorted(told.items())]
 
 
-def _origin(run: str, stored: dict[str, Any], results: Results, config: Any) -> list[str]:
+def _origin(run: Run, stored: dict[str, Any], results: Results, config: Config) -> list[str]:
     """What in a measurement's origin does not match the files it names."""
     made, infer = stored["provenance"], stored["provenance"]["infer"]
     expected: dict[str, tuple[Any, Any]] = {
@@ -64,17 +70,28 @@ def _origin(run: str, stored: dict[str, Any], results: Results, config: Any) -> 
     }
     expected["its infer.json"] = (infer, read_json(results.images(run) / "infer.json"))
     expected["its config"] = (made["config"], json.loads(phase_json(config, "evaluate", run)))
-    if stage_of(run) != "none":
+    if run.stage != "none":
         path = results.checkpoint(run)
         header = checkpoint.read_header(path)
         expected["its checkpoint"] = (infer["checkpoint"], sha256_file(path))
         expected["its checkpoint's header"] = (infer["header"], header)
         phi = read_json(results.phi / "phi.json")
         expected["its φ"] = (header["phi"], {key: phi.get(key) for key in header["phi"]})
-        if stage_of(run) == "refine":
-            before = sha256_file(results.checkpoint(pretrained_run(run)))
+        if run.stage == "refine":
+            before = sha256_file(results.checkpoint(run.pretrained))
             expected["the checkpoint it was refined from"] = (header["pretrained"], before)
     return [f"does not match {what}" for what, (own, other) in expected.items() if own != other]
+
+
+def _edited(run: Run, origin: dict[str, Any]) -> set[str]:
+    """The modules behind a run's images and measurements that are not today's."""
+    made = {"infer": origin["infer"]["code"], "evaluate": origin["code"]}
+    return {
+        name
+        for phase, code in made.items()
+        for name, digest in digests(code_of(phase, run)).items()
+        if code["modules"].get(name) != digest
+    }
 
 
 def _close(a: Any, b: Any) -> bool:
@@ -113,7 +130,7 @@ def verify(results: Results) -> str:
     again gives its numbers; and that the table holds these.
 
     Returns:
-        A sentence on what was checked.
+        A sentence on what was checked, and which of the code behind the numbers was edited since.
 
     Raises:
         UserError: a line for everything that does not match.
@@ -132,7 +149,7 @@ def verify(results: Results) -> str:
     ]
     pairs = read_pairs(results.data)
     partners = {"same": {name: name for name in pairs}, "cross": pairs}
-    count = 0
+    count, edited = 0, set[str]()
     measurer = Measurer(
         results.data,
         config.evaluate,
@@ -141,7 +158,7 @@ def verify(results: Results) -> str:
         device_of(config.device),
         results.features,
     )
-    for run in runs(config):
+    for run in config.runs:
         for setting, partner in partners.items():
             path = results.metrics(run) / f"{setting}.json"
             name = path.relative_to(results.root).as_posix()
@@ -151,11 +168,12 @@ def verify(results: Results) -> str:
                 again = measurer.measure(
                     results.images(run) / setting,
                     partner,
-                    stage_of(run) != "none",
+                    run.stage != "none",
                     f"{run} {setting}",
                 )
                 own += _numbers(stored, again)
                 count += sum(len(values) - 1 for values in again["per_image"].values())
+                edited |= _edited(run, stored["provenance"])
             except UserError as error:
                 own = str(error).splitlines()
             except FileNotFoundError as error:
@@ -167,15 +185,14 @@ def verify(results: Results) -> str:
     if faults:
         raise UserError("\n".join(faults))
     files = len(_digests(results))
-    return f"{results.root}: {files} files and {count} measurements of images match"
+    told = f"{results.root}: {files} files and {count} measurements of images match"
+    return f"{told}; edited since they were made: {', '.join(sorted(edited))}" if edited else told
 
 
-def _table(config: Any, results: Results) -> list[str]:
+def _table(config: Config, results: Results) -> list[str]:
     """Whether table.csv holds what the measurements say."""
     try:
-        found = read_runs(
-            {(row_of(r), seed_of(config, r)): results.metrics(r) for r in runs(config)}
-        )
+        found = read_runs({(r.row, config.seed_of(r)): results.metrics(r) for r in config.runs})
         expected = table_csv(table(found, config.evaluate.resamples, config.seed))
     except (UserError, KeyError, TypeError, AttributeError):
         return []  # told already, of the measurement itself

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ssimbad.data import archive
-from ssimbad.data.prepare import DataConfig, prepare
+from ssimbad.data.prepare import prepare
+from ssimbad.data.schema import DataConfig
 from ssimbad.errors import UserError
 from tests.conftest import REPOSITORY, picture, table_of, tiny_values
 

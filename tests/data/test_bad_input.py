@@ -16,7 +16,8 @@ from PIL import Image
 
 from ssimbad.data.folder import Folder, FolderConfig
 from ssimbad.data.images import display_size, read_image
-from ssimbad.data.prepare import DataConfig, prepare
+from ssimbad.data.prepare import prepare
+from ssimbad.data.schema import DataConfig
 from ssimbad.data.store import Split
 from ssimbad.errors import UserError
 from tests.conftest import NO_COUNTS, REPOSITORY, picture, run_cli, table_of, tiny_values

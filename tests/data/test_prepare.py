@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from ssimbad.data.faces import Faces, svg_of
-from ssimbad.data.prepare import DataConfig, derangement, prepare, read_pairs
+from ssimbad.data.prepare import derangement, prepare
+from ssimbad.data.schema import DataConfig
 from ssimbad.data.source import Item
-from ssimbad.data.store import Split, to_pixels, to_unit
+from ssimbad.data.store import Split, read_pairs, to_pixels, to_unit
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError
 from ssimbad.layout import Results

@@ -8,9 +8,9 @@ import torch
 from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import map_coordinates
 
+from ssimbad.data.schema import WarpConfig
 from ssimbad.data.warp import (
     EVALUATION,
-    WarpConfig,
     _coefficients,
     _kernel,
     _squared_distances,

@@ -8,17 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from ssimbad import phases
-from ssimbad.data.prepare import read_pairs
-from ssimbad.data.store import Split
+from ssimbad.data.store import Split, read_pairs
 from ssimbad.errors import UserError
 from ssimbad.evaluation.metrics import frechet_distance, psnr
 from ssimbad.evaluation.run import Measurer, evaluate, read_results
-from ssimbad.evaluation.settings import EvaluateConfig
+from ssimbad.evaluation.schema import EvaluateConfig
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.layout import Results
 from ssimbad.pretrained.networks import Inception
-from tests.conftest import phase_of, tiny_values
+from tests.conftest import run_phase, tiny_values
 
 NAMES = ["a", "b", "c"]
 
@@ -103,8 +101,8 @@ def test_the_copy_row_end_to_end(prepared: Results, tmp_path: Path) -> None:
     results = Results(tmp_path)
     (tmp_path / "data").symlink_to(prepared.data)
     values = tiny_values()
-    phases.infer(phase_of(values, "infer", "reference"), "reference", results)
-    phases.evaluate(phase_of(values, "evaluate", "reference"), "reference", results)
+    run_phase(values, "infer", results, "reference")
+    run_phase(values, "evaluate", results, "reference")
     same, cross = (
         json.loads((results.metrics("reference") / f"{s}.json").read_text())
         for s in ("same", "cross")

@@ -3,21 +3,21 @@
 import pytest
 import torch
 
-from ssimbad.data.prepare import read_pairs
-from ssimbad.data.store import Split
-from ssimbad.data.warp import WarpConfig
+from ssimbad.data.schema import WarpConfig
+from ssimbad.data.store import Split, read_pairs
 from ssimbad.evaluation.metrics import psnr
 from ssimbad.evaluation.oracle import guided_euler, oracle, ssim_distance
-from ssimbad.evaluation.settings import OracleConfig, SweepConfig
+from ssimbad.evaluation.schema import OracleConfig, SweepConfig
 from ssimbad.evaluation.sweep import sweep
 from ssimbad.inference import own_noise
 from ssimbad.inference import test_inputs as inputs_of
 from ssimbad.layout import Results
-from ssimbad.methods import methods
+from ssimbad.methods import methods, model_of
 from ssimbad.methods.base import TrainedMethod
-from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
+from ssimbad.methods.denoising import DenoisingMethod
+from ssimbad.methods.schema import SamplingConfig
 from ssimbad.noise.transforms import RATIONAL, Phi
-from ssimbad.section import Section
+from ssimbad.schema import Section
 from ssimbad.similarity import ssim
 from tests.conftest import SMALL_UNET, batch_of, noise_of, tiny_values
 
@@ -32,7 +32,9 @@ def make(name: str) -> TrainedMethod:
     assert issubclass(kind, TrainedMethod)
     values = {k: v for k, v in tiny_values()[name].items() if k in kind.section.model_fields}
     torch.manual_seed(0)
-    return kind(kind.section.model_validate(values), SMALL_UNET, Phi(RATIONAL, 0.1, 0.002, 80.0))
+    return model_of(name)(
+        kind.section.model_validate(values), SMALL_UNET, Phi(RATIONAL, 0.1, 0.002, 80.0)
+    )
 
 
 @pytest.mark.parametrize(

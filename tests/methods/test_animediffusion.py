@@ -5,11 +5,11 @@ import torch
 
 from ssimbad.diffusion.ddpm import add_noise, ddim, timesteps
 from ssimbad.methods.animediffusion import (
-    AnimeDiffusion,
     AnimeDiffusionConfig,
     AnimeDiffusionRefinement,
     AnimeDiffusionSampling,
 )
+from ssimbad.methods.animediffusion.model import AnimeDiffusion
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
 from tests.conftest import SMALL_UNET, batch_of, noise_of

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from ssimbad.methods.edm import EDM, EDMConfig
+from ssimbad.methods.edm import EDMConfig
+from ssimbad.methods.edm.model import EDM
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
 from tests.conftest import SMALL_UNET, batch_of

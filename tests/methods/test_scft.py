@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from ssimbad.methods.base import Batch
-from ssimbad.methods.scft import SCFT, SCFTMethodConfig, draw_tokens, gram, triplet_loss
+from ssimbad.methods.scft import SCFTMethodConfig
+from ssimbad.methods.scft.model import SCFT, draw_tokens, gram, triplet_loss
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
 from ssimbad.training.optimizer import build
-from ssimbad.training.settings import Schedule
+from ssimbad.training.schema import Schedule
 from tests.conftest import SMALL_UNET, batch_of, noise_of, tiny_values
 
 

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from ssimbad.config import schema
+from ssimbad.config.schema import schema
 from ssimbad.diffusion.preconditioning import edm_weight
 from ssimbad.diffusion.samplers import euler
-from ssimbad.methods import methods, rows
+from ssimbad.methods import Run, methods, model_of, rows
 from ssimbad.methods.base import Batch
-from ssimbad.methods.denoising import RefinementConfig, SamplingConfig
-from ssimbad.methods.ssimbad import SSIMBaD, SSIMBaDConfig
+from ssimbad.methods.schema import RefinementConfig, SamplingConfig
+from ssimbad.methods.ssimbad import SSIMBaDConfig
+from ssimbad.methods.ssimbad.model import SSIMBaD
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
 from ssimbad.similarity import ssim
@@ -165,17 +166,15 @@ def test_rollout_keeps_the_gradient_beyond_the_image_range(batch: Batch) -> None
 
 
 def test_every_row_belongs_to_a_method_and_every_method_to_the_config() -> None:
-    assert rows() == {
-        "animediffusion": ("animediffusion", "train"),
-        "animediffusion_finetuned": ("animediffusion", "refine"),
-        "edm": ("edm", "train"),
-        "edm_refined": ("edm", "refine"),
-        "reference": ("reference", "none"),
-        "scft": ("scft", "train"),
-        "ssimbad": ("ssimbad", "train"),
-        "ssimbad_refined": ("ssimbad", "refine"),
-        "ssimbad_few_steps": ("ssimbad", "refine"),
-    }
+    for name in rows():
+        run = Run(f"{name}@7")
+        assert (run.row, run.seed, run.stage) == (name, 7, rows()[name].stage)
+        assert name in methods()[run.method].rows
+        assert run.trained.seed == 7
+    few = Run("ssimbad_few_steps")
+    assert (few.method, few.seed, few.trained, few.pretrained) == (
+        *("ssimbad", None, "ssimbad_refined", "ssimbad"),
+    )
     for name, method in methods().items():
         assert (name in schema().model_fields) == (method.section is not None)
     assert set(tiny_values()["ssimbad"]) >= {"sampling", "refinement"}
@@ -183,7 +182,7 @@ def test_every_row_belongs_to_a_method_and_every_method_to_the_config() -> None:
 
 def test_reference_hands_the_reference_back(batch: Batch) -> None:
     noise = noise_of(batch.names)
-    copied = methods()["reference"]().colorize(batch.sketch, batch.reference, noise, None)
+    copied = model_of("reference")().colorize(batch.sketch, batch.reference, noise, None)
     assert torch.equal(copied, batch.reference)
 
 
@@ -200,7 +199,7 @@ def test_sampling_never_waits_for_a_value(name: str) -> None:
     )
     # Tensors without values: whatever asked for one, as a GPU would be asked, fails.
     with torch.device("meta"):
-        method = kind(kind.section.model_validate(section), SMALL_UNET, PHI)
+        method = model_of(name)(kind.section.model_validate(section), SMALL_UNET, PHI)
         images = [torch.empty(2, channels, 16, 16) for channels in (1, 3)]
         noise = torch.empty(2, 3, 16, 16)
     assert method.colorize(*images, lambda _: noise, sampling).shape == (2, 3, 16, 16)

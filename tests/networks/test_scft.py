@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from ssimbad.networks.scft import Attention, Discriminator, Encoder, Generator, SCFTConfig
+from ssimbad.networks.scft import Attention, Discriminator, Encoder, Generator
+from ssimbad.networks.schema import SCFTConfig
 
 
 def count(*modules: torch.nn.Module) -> int:

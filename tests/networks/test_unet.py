@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ssimbad.networks.unet import Attention, ResidualBlock, UNet, UNetConfig, sinusoidal_embedding
+from ssimbad.networks.schema import UNetConfig
+from ssimbad.networks.unet import Attention, ResidualBlock, UNet, sinusoidal_embedding
 
 PUBLISHED = {
     "width": 64,

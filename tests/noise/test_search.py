@@ -5,7 +5,8 @@ import pytest
 import torch
 from benchmarks.phi_search import plain_r2
 
-from ssimbad.noise.search import C_RANGE, PhiConfig, Search, mean_r2
+from ssimbad.noise.schema import PhiConfig
+from ssimbad.noise.search import C_RANGE, Search, mean_r2
 from ssimbad.noise.transforms import RATIONAL, Phi
 
 CONFIG = PhiConfig(sigma_min=0.002, sigma_max=80.0, choice="auto", images=2, size=32, points=10)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from benchmarks.machine import peak_mib
 
-from ssimbad import config
+from ssimbad.config.files import load
+from ssimbad.config.schema import validate
 from ssimbad.errors import UserError
 from ssimbad.plan.counting import Cost, Operation, make_fake, measured
 from ssimbad.plan.gpus import GPUS
@@ -32,7 +33,7 @@ def step_cost(stage: str, row: str, batch: int, **changes: bool) -> Cost:
     values["refine"]["strategy"] = {"mse": 1.0}  # a loss network would outweigh so small a U-Net
     values["ssimbad"]["refinement"] |= {"checkpointing": False} | changes
     with make_fake():
-        stepper = make_stepper(config.validate(values), stage, row, batch)
+        stepper = make_stepper(validate(values), stage, row, batch)
     return measured(stepper.tensors(), stepper.step)
 
 
@@ -51,7 +52,7 @@ def test_checkpointing_costs_operations_and_saves_memory() -> None:
 
 
 def test_a_mixed_precision_step_needs_the_memory_and_time_that_it_took_on_a_gpu() -> None:
-    loaded = config.load([Path("config/paper.yaml")])
+    loaded = load([Path("config/paper.yaml")])
     with make_fake():
         stepper = make_stepper(loaded, "train", "ssimbad", 32)
     cost = measured(stepper.tensors(), stepper.step)
@@ -65,7 +66,7 @@ def test_many_unrolled_steps_are_planned_as_if_all_were_counted() -> None:
     values["rows"], values["sweep"]["rows"], values["oracle"]["rows"] = ["ssimbad_refined"], [], []
     values["refine"] |= {"precision": "16-mixed", "strategy": {"mse": 1.0}}
     values["ssimbad"]["refinement"] |= {"steps": 7, "single_step": 0.75}
-    loaded = config.validate(values)
+    loaded = validate(values)
     lines = Workload(loaded, image_counts(loaded, []), 1).lines()
     planned = next(line for line in lines if line.phase == "refine")
     with make_fake():
@@ -86,7 +87,7 @@ def test_every_phase_of_every_row_has_a_line() -> None:
     rows = ["reference", "scft", "ssimbad", "ssimbad_refined"]
     given = tiny_values() | {"seeds": [1, 2], "rows": rows}
     given["sweep"]["rows"] = ["ssimbad"]
-    values = config.validate(given)
+    values = validate(given)
     lines = list(Workload(values, image_counts(values, []), 1).lines())
     found = {(line.phase, line.row) for line in lines}
     assert {(p, r) for p in ("infer", "evaluate") for r in values.rows} <= found
@@ -102,7 +103,7 @@ def test_epochs_are_steps_and_a_resampled_row_is_not_trained() -> None:
     values["rows"] = ["ssimbad", "ssimbad_few_steps"]
     values["sweep"]["rows"] = values["oracle"]["rows"] = []
     values["train"] |= {"steps": 0, "epochs": 3, "warmup": 0, "checkpoint_every": 1}
-    loaded = config.validate(values)
+    loaded = validate(values)
     counts = image_counts(loaded, [])
     lines = {(x.phase, x.row): x for x in Workload(loaded, counts, 1).lines()}
     assert lines["train", "ssimbad"].passes[0][1] == -(-3 * counts["train"] // loaded.train.batch)
@@ -151,7 +152,7 @@ def test_the_papers_size_is_planned_without_its_memory(tmp_path: Path) -> None:
 def test_a_mistake_is_one_line(changes: dict[str, Any], told: str) -> None:
     given = {"images": [], "gpu_names": [], "gpus": 1, "utilisation": 0.3} | changes
     with pytest.raises(UserError) as raised:
-        plan(config.load([]), **given)
+        plan(load([]), **given)
     assert str(raised.value) == told
 
 
@@ -165,7 +166,7 @@ def test_a_folder_that_is_not_there_needs_numbers(tmp_path: Path) -> None:
     )
     expected = {"data": {"folder": {"expect": {"train": 100, "test": 7}}}}
     told = {"train": 95, "validation": 5, "test": 7}
-    assert image_counts(config.load([overlay], expected), []) == told
-    loaded = config.load([overlay])
+    assert image_counts(load([overlay], expected), []) == told
+    loaded = load([overlay])
     assert image_counts(loaded, [200]) == {"train": 171, "validation": 9, "test": 20}
     assert image_counts(loaded, [100, 7]) == {"train": 95, "validation": 5, "test": 7}

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssimbad.data.prepare import read_pairs
-from ssimbad.data.store import Split
+from ssimbad.data.store import Split, read_pairs
 from ssimbad.layout import Results
 from ssimbad.report.page import write_gallery, write_page
 from tests.conftest import phase_of, tiny_values

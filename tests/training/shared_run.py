@@ -9,14 +9,16 @@ from unittest.mock import patch
 
 import torch
 
-from ssimbad import config
-from ssimbad.config import Phase
+from ssimbad.config.files import load
+from ssimbad.config.schema import validate
 from ssimbad.data.store import Split
 from ssimbad.errors import UserError
 from ssimbad.files import write_json
+from ssimbad.methods import Run
 from ssimbad.methods.base import Batch
-from ssimbad.methods.ssimbad import SSIMBaD
+from ssimbad.methods.ssimbad.model import SSIMBaD
 from ssimbad.noise.transforms import RATIONAL, Phi
+from ssimbad.phases.slices import PhaseConfig
 from ssimbad.processes import Place, joined, place_of
 from ssimbad.training import checkpoint
 from ssimbad.training.loop import fit
@@ -43,15 +45,15 @@ def run(data: Path, folder: Path, what: str, place: Place) -> None:
     """Train a stage and leave history, weights, and the gradients of its first step, unclipped."""
     row = RUNS.get(what, "ssimbad")
     stage = "refine" if what == "refine" else "train"
-    values = config.load([Path("config/tiny.yaml")]).model_dump(mode="json")
+    values = load([Path("config/tiny.yaml")]).model_dump(mode="json")
     values["refine"]["strategy"] = {"mse": 1.0, "ssim": 0.1, "lpips-vgg": 0.0, "clip": 0.0}
     values["scft"] |= {"perceptual": 0.0, "style": 0.0}
     # Behind a zero the first gradients are tiny, and Muon blows the rounding of sums in them up.
     values["unet"]["zero_init"] = False
     for recipe in (values["train"], values["refine"], values["scft"]["recipe"]):
         recipe["clip"] = 1e9
-    loaded = config.validate(values)
-    phase = Phase(config.phase_json(loaded, stage, row), stage, row)
+    loaded = validate(values)
+    phase = PhaseConfig(loaded, stage, Run(row))
     section: Any = getattr(phase, stage)
     name = "scft" if what == "scft" else "ssimbad"
     method = checkpoint.build(

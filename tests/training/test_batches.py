@@ -2,8 +2,9 @@
 
 import torch
 
+from ssimbad.data.schema import WarpConfig
 from ssimbad.data.store import Split
-from ssimbad.data.warp import WarpConfig, warp
+from ssimbad.data.warp import warp
 from ssimbad.layout import Results
 from ssimbad.training.batches import Ahead, EvaluationBatches, TrainingBatches
 

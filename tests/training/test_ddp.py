@@ -15,11 +15,17 @@ import pytest
 import torch
 from PIL import Image
 
-from ssimbad import phases
-from ssimbad.config import phase_json, validate
 from ssimbad.layout import Results
+from ssimbad.phases import infer, train
 from ssimbad.processes import ALONE, lead
-from tests.conftest import REPOSITORY, phase_of, tiny_values
+from tests.conftest import (
+    REPOSITORY,
+    config_file,
+    phase_of,
+    run_cli,
+    saved_state,
+    tiny_values,
+)
 from tests.training import shared_run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched on Linux")
@@ -96,17 +102,16 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_all_with_one_line(
     ]
 
 
-def start(results: Results, text: str) -> subprocess.Popen[bytes]:
+def start(results: Results, values: dict) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ssimbad", "train", "ssimbad"]
-    command += ["--results", str(results.root), "--json", text]
+    command += ["--config", config_file(values, results)]
     return subprocess.Popen(command, stderr=subprocess.PIPE)
 
 
 def wait_for_state(process: subprocess.Popen[bytes], results: Results, before: int = 0) -> int:
     """Until the saved state is another than the one of that time; its time."""
-    state = results.work("ssimbad") / "last.ckpt"
     deadline = time.monotonic() + 120
-    while not state.exists() or state.stat().st_mtime_ns == before:
+    while not (state := saved_state(results, "ssimbad")) or state.stat().st_mtime_ns == before:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)
@@ -124,25 +129,24 @@ def test_a_stopped_and_killed_process_ends_all_and_the_rerun_goes_on(
 ) -> None:
     values = tiny_values() | {"devices": 2}
     values["train"] |= {"steps": 60, "checkpoint_every": 6}
-    text = phase_json(validate(values), "train", "ssimbad")
     whole, ended = Results(tmp_path / "whole"), Results(tmp_path / "ended")
     for results in (whole, ended):
         results.root.mkdir()
         for part in ("data", "phi"):
             (results.root / part).symlink_to(prepared.root / part)
-    phases.train(phase_of(values, "train", "ssimbad"), "ssimbad", whole)
+    assert start(whole, values).wait() == 0
 
-    process = start(ended, text)
+    process = start(ended, values)
     wait_for_state(process, ended)
     second_process(process).send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 143
     (step,) = re.findall(rb"ssimbad: stopped by SIGTERM after step (\d+), which is saved", told)
-    state = torch.load(ended.work("ssimbad") / "last.ckpt", weights_only=True)
+    state = torch.load(saved_state(ended, "ssimbad"), weights_only=True)
     assert state["global_step"] == int(step)
 
-    saved = (ended.work("ssimbad") / "last.ckpt").stat().st_mtime_ns
-    process = start(ended, text)
+    saved = saved_state(ended, "ssimbad").stat().st_mtime_ns
+    process = start(ended, values)
     wait_for_state(process, ended, saved)
     others = psutil.Process(process.pid).children()
     second_process(process).kill()
@@ -157,7 +161,7 @@ def test_a_stopped_and_killed_process_ends_all_and_the_rerun_goes_on(
     assert not any(child.is_running() for child in others)
     assert not ended.checkpoint("ssimbad").exists()
 
-    phases.train(phase_of(values, "train", "ssimbad"), "ssimbad", ended)
+    assert start(ended, values).wait() == 0
     summary = json.loads(ended.history("ssimbad").with_suffix(".json").read_text())
     assert (summary["resumed"], summary["processes"]) == (True, 2)
     assert ended.checkpoint("ssimbad").read_bytes() == whole.checkpoint("ssimbad").read_bytes()
@@ -173,13 +177,14 @@ def test_images_of_two_processes_are_those_of_one(prepared: Results, tmp_path: P
     training.devices = (
         1  # of a config that says 2, as the checkpoint notes: one process is quicker here
     )
-    phases.train(training, "ssimbad", results)
-    phase = phase_of(values, "infer", "ssimbad")
-    phases.infer(phase, "ssimbad", results)
+    train.run(training, results)
+    done = run_cli("infer", "ssimbad", "--config", config_file(values, results))
+    assert done.returncode == 0, done.stderr
     shared = {path: np.array(Image.open(path), int) for path in images(results)}
     record = json.loads((results.images("ssimbad") / "infer.json").read_text())
+    phase = phase_of(values, "infer", "ssimbad")
     phase.devices = 1
-    phases.infer(phase, "ssimbad", results)
+    infer.run(phase, results)
     assert shared.keys() == set(images(results))
     assert len(shared) == 2 * 6
     for path, image in shared.items():

@@ -17,19 +17,18 @@ import pytest
 import torch
 from torch import nn
 
-from ssimbad import phases
-from ssimbad.config import phase_json, validate
+from ssimbad.data.schema import WarpConfig
 from ssimbad.data.store import Split
-from ssimbad.data.warp import WarpConfig
 from ssimbad.errors import UserError
 from ssimbad.layout import Results
 from ssimbad.methods.base import RefinedMethod, TrainedMethod
-from ssimbad.methods.denoising import DenoisingMethod, RefinementConfig
+from ssimbad.methods.denoising import DenoisingMethod
+from ssimbad.methods.schema import RefinementConfig
 from ssimbad.training import checkpoint
 from ssimbad.training.loop import fit
 from ssimbad.training.losses import refinement_losses
-from ssimbad.training.settings import RefineConfig, StageConfig, learning_rate
-from tests.conftest import REPOSITORY, phase_of, tiny_values
+from ssimbad.training.schema import RefineConfig, StageConfig, learning_rate
+from tests.conftest import REPOSITORY, config_file, run_phase, saved_state, tiny_values
 
 CONFIG = StageConfig(
     steps=20,
@@ -71,6 +70,9 @@ class Scalar(TrainedMethod):
         raise NotImplementedError
 
 
+IDENTITY = {"code": {"ssimbad.rng": "a"}, "config": {"lr": 0}}
+
+
 def run(
     prepared: Results,
     folder: Path,
@@ -93,7 +95,7 @@ def run(
         weights="auto",
         device=torch.device("cpu"),
         folder=folder,
-        identity=identity or {"run": 1},
+        identity=identity or IDENTITY,
     )
 
 
@@ -201,7 +203,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(
 ) -> None:
     with pytest.raises(UserError, match="at step 12"):
         run(prepared, tmp_path, Scalar(poison))
-    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    state = torch.load(next(tmp_path.glob("*/last.ckpt")), weights_only=True)
     assert state["global_step"] == 10
     method = Scalar()
     history, summary = run(prepared, tmp_path, method)
@@ -210,15 +212,25 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(
     pd.testing.assert_frame_equal(history, clean)
 
 
-def test_a_state_of_another_run_or_a_damaged_one_is_not_resumed(
-    prepared: Results, tmp_path: Path
+def test_a_state_of_another_run_is_kept_and_a_damaged_one_is_not_resumed(
+    prepared: Results, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     first, _ = run(prepared, tmp_path, Scalar())
-    _, summary = run(prepared, tmp_path, Scalar(), identity={"run": 2})
+    (state,) = tmp_path.glob("*/last.ckpt")
+    whole = state.read_bytes()
+    changed = {"code": {"ssimbad.rng": "b"}, "config": {"lr": 1}}
+    _, summary = run(prepared, tmp_path, Scalar(), identity=IDENTITY | changed)
     assert not summary["resumed"]
-    (tmp_path / "last.ckpt").write_bytes((tmp_path / "last.ckpt").read_bytes()[:500])
-    again, summary = run(prepared, tmp_path, Scalar(), identity={"run": 2})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{state.parent}: holds an unfinished training of other ")
+    assert "code.ssimbad.rng, config.lr, and is kept" in line
+    # With the change undone it goes on.
+    _, summary = run(prepared, tmp_path, Scalar())
+    assert summary["resumed"]
+    state.write_bytes(whole[:500])
+    again, summary = run(prepared, tmp_path, Scalar())
     assert not summary["resumed"]
+    assert f"{state}: not readable, starting over" in capsys.readouterr().err
     pd.testing.assert_frame_equal(first, again)
 
 
@@ -274,15 +286,13 @@ def test_refinement_losses_vanish_at_the_truth_and_have_gradients(strategy) -> N
 
 
 def _command(results: Results, values: dict, stage: str, row: str) -> list[str]:
-    text = phase_json(validate(values), stage, row)
     command = [sys.executable, "-m", "ssimbad", stage, row]
-    return [*command, "--results", str(results.root), "--json", text]
+    return [*command, "--config", config_file(values, results)]
 
 
 def _stage(results: Results, values: dict, stage: str, row: str) -> None:
     """The same in this process, which saves its start; whoever is killed has one of its own."""
-    phase = phase_of(values, stage, row)
-    (phases.train if stage == "train" else phases.refine)(phase, row, results)
+    run_phase(values, stage, results, row)
 
 
 def test_a_killed_run_resumes_to_the_same_numbers(prepared: Results, tmp_path: Path) -> None:
@@ -307,7 +317,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(prepared: Results, tmp_path: P
             start_new_session=True,
         )
         deadline = time.monotonic() + 120
-        while not (killed.work(row) / "last.ckpt").exists():
+        while not saved_state(killed, row):
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.01)
@@ -318,7 +328,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(prepared: Results, tmp_path: P
         assert json.loads(killed.history(row).with_suffix(".json").read_text())["resumed"]
         assert killed.checkpoint(row).read_bytes() == whole.checkpoint(row).read_bytes()
         assert killed.history(row).read_bytes() == whole.history(row).read_bytes()
-        assert not (killed.work(row) / "last.ckpt").exists()
+        assert not saved_state(killed, row)
     header = checkpoint.read_header(runs["killed"].checkpoint("ssimbad_refined"))
     assert header["phi"].items() <= json.loads((prepared.phi / "phi.json").read_text()).items()
 
@@ -360,7 +370,7 @@ def test_a_sigterm_saves_the_running_step(
         _, told = process.communicate(timeout=60)
         assert process.returncode == 143
         (step,) = re.findall(rb"ssimbad: stopped by SIGTERM after step (\d+), which is saved", told)
-        state = torch.load(stopped.work(row) / "last.ckpt", weights_only=True)
+        state = torch.load(saved_state(stopped, row), weights_only=True)
         assert state["global_step"] == int(step)
         assert not stopped.checkpoint(row).exists()
     _stage(stopped, values, stage, row)

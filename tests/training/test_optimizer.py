@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ssimbad.training.optimizer import build, clip_gradients, orthogonalized
-from ssimbad.training.settings import StageConfig
+from ssimbad.training.schema import StageConfig
 from tests.conftest import tiny_values
 
 

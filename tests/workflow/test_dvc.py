@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssimbad import config
+from ssimbad.config.files import load
 from tests.conftest import REPOSITORY
 from tests.workflow.conftest import copy_project, planned_jobs
 
@@ -94,7 +94,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / ".dvc").mkdir()
     for name in ("config", ".gitignore"):
         shutil.copy2(REPOSITORY / ".dvc" / name, folder / ".dvc" / name)
-    values = config.load([Path("config/tiny.yaml")]).model_dump(mode="json")
+    values = load([Path("config/tiny.yaml")]).model_dump(mode="json")
     for key, value in OVERLAY.items():
         values[key] = values[key] | value if isinstance(value, dict) else value
     (folder / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))

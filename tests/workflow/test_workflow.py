@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssimbad.data.prepare import read_pairs
-from ssimbad.data.store import Split
+from ssimbad.data.store import Split, read_pairs
 from ssimbad.files import sha256_file
 from ssimbad.layout import Results
 from ssimbad.training.checkpoint import read_header

@@ -1,21 +1,45 @@
 rule data:
+    """Prepare images, XDoG sketches, reference pairs and their attribution as one packed store."""
     input:
         users_images(),
-        code("data/prepare.py"),
+        code("data"),
     output:
         DATA,
     log:
-        f"{RESULTS}/logs/data/data.log",
+        log_of("data"),
     benchmark:
-        f"{RESULTS}/benchmarks/data/data.tsv"
+        benchmark_of("data")
     conda:
         "../../environment.yml"
-    threads: CORES
+    threads: threads_of("data", CONFIG, CORES)
     resources:
-        mem_mb=16000,
-        runtime=240,
+        **granted("data"),
     params:
-        config=phase("data"),
-        results=results_folder,
+        config=read_by("data"),
     shell:
-        "ssimbad data --results {params.results:q} --json {params.config:q} 2> >(tee {log:q} >&2)"
+        COMMAND_OF_ALL
+
+
+rule phi:
+    """Search for φ*(σ), the transformation of the noise scale along which SSIM decays in a straight line."""
+    input:
+        DATA,
+        code("phi"),
+    output:
+        phi=PHI,
+        ranking=f"{RESULTS}/phi/ranking.csv",
+        curves=f"{RESULTS}/phi/curves.csv",
+        noisy=f"{RESULTS}/phi/noisy.npz",
+    log:
+        log_of("phi"),
+    benchmark:
+        benchmark_of("phi")
+    conda:
+        "../../environment.yml"
+    threads: threads_of("phi", CONFIG, CORES)
+    resources:
+        **granted("phi"),
+    params:
+        config=read_by("phi"),
+    shell:
+        COMMAND_OF_ALL

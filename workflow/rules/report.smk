@@ -1,30 +1,29 @@
-SWEPT = [row for row in CONFIG.sweep.rows if row in CONFIG.rows]
-GUIDED = [row for row in CONFIG.oracle.rows if row in CONFIG.rows]
 FIGURES = [
     "ssim_curves",
     "noisy_images",
     "r2_ranking",
     "metrics",
-    *(["loss"] if TRAINED else []),
-    *(["quality_against_calls"] if SWEPT else []),
+    *(["loss"] if CONFIG.trained_runs else []),
+    *(["quality_against_calls"] if CONFIG.swept_rows else []),
     *(f"qualitative_{setting}" for setting in SETTINGS),
 ]
 
 
 rule report:
+    """Write the paper's table, its figures, the findings and the page that leads to them."""
     input:
         DATA,
         rules.phi.output,
-        [history_of(run) for run in TRAINED],
+        [str(FILES.history(run)) for run in CONFIG.trained_runs],
         expand(f"{RESULTS}/images/{{row}}/{{setting}}", row=RUNS, setting=SETTINGS),
         expand(
             f"{RESULTS}/metrics/{{row}}/{{setting}}.json",
             row=RUNS,
             setting=SETTINGS,
         ),
-        expand(f"{RESULTS}/sweep/{{row}}.csv", row=SWEPT),
-        expand(f"{RESULTS}/oracle/{{row}}.csv", row=GUIDED),
-        code("evaluation/compare.py", "report/run.py", "verify.py"),
+        expand(f"{RESULTS}/sweep/{{row}}.csv", row=CONFIG.swept_rows),
+        expand(f"{RESULTS}/oracle/{{row}}.csv", row=CONFIG.guided_rows),
+        code("report"),
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),
@@ -37,18 +36,15 @@ rule report:
         metrics=f"{RESULTS}/metrics.json",
         digests=f"{RESULTS}/digests.json",
         times=f"{RESULTS}/times.csv",
-        config=f"{RESULTS}/config.yaml",
     log:
-        f"{RESULTS}/logs/report/report.log",
+        log_of("report"),
     benchmark:
-        f"{RESULTS}/benchmarks/report/report.tsv"
+        benchmark_of("report")
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        **granted("report"),
     params:
-        config=phase("report"),
-        results=results_folder,
+        config=read_by("report"),
     shell:
-        "ssimbad report --results {params.results:q} --json {params.config:q} 2> >(tee {log:q} >&2)"
+        COMMAND_OF_ALL

@@ -15,15 +15,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os.path import isdir
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ssimbad.data.folder import Folder, FolderConfig
 from ssimbad.data.images import is_image_name
-from ssimbad.data.source import Item
 from ssimbad.errors import UserError, shown
 from ssimbad.files import is_full
+
+if TYPE_CHECKING:
+    from ssimbad.data.source import Item
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 

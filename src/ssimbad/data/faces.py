@@ -22,7 +22,7 @@ from skimage.color import rgb2lab
 
 from ssimbad.data.source import SPLITS, Item
 from ssimbad.rng import numpy_generator
-from ssimbad.section import Section
+from ssimbad.schema import Section
 
 # Hue, saturation and value ranges per part; hues are free, the rest keeps parts looking like themselves.
 _RANGES = {

@@ -23,7 +23,7 @@ from ssimbad.data.images import display_size, is_image_name, read_image
 from ssimbad.data.source import Item
 from ssimbad.errors import UserError, shown
 from ssimbad.rng import numpy_generator
-from ssimbad.section import Section
+from ssimbad.schema import Section
 
 
 class ExpectConfig(Section):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import math
 import multiprocessing
 import os
@@ -16,49 +15,21 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 from tqdm import tqdm
 
-from ssimbad.data.archive import Archive, is_archive
-from ssimbad.data.faces import Faces, FacesConfig
-from ssimbad.data.folder import Folder, FolderConfig
 from ssimbad.data.images import display_size
+from ssimbad.data.schema import STORE, DataConfig
 from ssimbad.data.source import SPLITS, Item, Source
-from ssimbad.data.warp import WarpConfig
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError, shown
-from ssimbad.files import read_text, sha256_file, whole_folder, write_json, write_text
+from ssimbad.files import sha256_file, whole_folder, write_json, write_text
 from ssimbad.interruption import signal_when_gone
 from ssimbad.rng import numpy_generator
-from ssimbad.section import Section
 
 _CHUNK = 16  # images handed to a worker at a time
-
-
-class DataConfig(Section):
-    """The images a run works on."""
-
-    source: Literal["faces", "folder"] = Field(description="illustrated faces, or your own images")
-    size: int = Field(ge=32, le=1024, multiple_of=8, description="side of all images, pixels")
-    faces: FacesConfig
-    folder: FolderConfig
-    warp: WarpConfig
-
-    @property
-    def redrawn(self) -> float:
-        """Share of the references trained on that are another drawing in the image's colours."""
-        return self.faces.redrawn if self.source == "faces" else 0.0
-
-    def make_source(self, seed: int, scratch: Path) -> Source:
-        """The configured source, which may unpack an archive into ``scratch``, not there yet."""
-        if self.source == "faces":
-            return Faces(self.faces, seed)
-        if is_archive(Path(self.folder.path)):
-            return Archive(self.folder, seed, scratch)
-        return Folder(self.folder, seed)
 
 
 def derangement(names: list[str], seed: int) -> dict[str, str]:
@@ -146,13 +117,10 @@ def _loaded(items: list[Item], work: Callable[[Item], Any]) -> Iterator[Iterable
             raise
 
 
-_STORE = ("manifest.json", "pairs.csv", "ATTRIBUTION.txt", "report.json")
-
-
 def _check_replaceable(folder: Path) -> None:
     """Refuse to replace a folder that holds more than a store: it is somebody's."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    if foreign := [p for p in found if p.name not in _STORE and p.suffix != ".npy"]:
+    if foreign := [path for path in found if path.name not in STORE]:
         raise UserError(
             f"{shown(foreign[0])}: is not of the data phase, which would replace its folder: move it away,"
             " or choose another results folder"
@@ -224,9 +192,3 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
                 "items": records,
             },
         )
-
-
-def read_pairs(folder: Path) -> dict[str, str]:
-    """The cross-reference partner of each test image."""
-    lines = io.StringIO(read_text(folder / "pairs.csv"), newline="")
-    return {row["name"]: row["reference"] for row in csv.DictReader(lines)}

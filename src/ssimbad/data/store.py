@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ssimbad.errors import UserError
-from ssimbad.files import read_json
+from ssimbad.files import read_json, read_text
 
 
 def to_unit(pixels: Tensor) -> Tensor:
@@ -74,3 +76,9 @@ class Split:
         chosen = zip(indices, redrawn, strict=True)
         pixels = np.stack([(self.redrawn if other else self.images)[i] for i, other in chosen])
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def read_pairs(folder: Path) -> dict[str, str]:
+    """The cross-reference partner of each test image."""
+    lines = io.StringIO(read_text(folder / "pairs.csv"), newline="")
+    return {row["name"]: row["reference"] for row in csv.DictReader(lines)}

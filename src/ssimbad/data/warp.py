@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from ssimbad.rng import numpy_generator
-from ssimbad.section import Section
+
+if TYPE_CHECKING:
+    from ssimbad.data.schema import WarpConfig
 
 _CORNERS = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
 CORNERS, MOVED = len(_CORNERS), 2
@@ -27,20 +29,6 @@ _FOLD_GRID = 33
 _TRIES = 3  # candidates drawn at once, of which two in five fold
 EVALUATION = -1
 """The epoch whose warps are used for validation and test: fixed, and without rotation."""
-
-
-class WarpConfig(Section):
-    """How references are warped."""
-
-    redraw_folds: bool = Field(
-        description="redraw warps that fold the image over itself (published: false)"
-    )
-    rotation: float = Field(
-        ge=0,
-        le=180,
-        description="largest rotation either way, degrees, of the references trained on; validation's and"
-        " test's are not turned (published code: 0)",
-    )
 
 
 def _kernel(squared: Tensor) -> Tensor:

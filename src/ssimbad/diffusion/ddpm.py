@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-TIMESTEPS = 1000
+from ssimbad.diffusion.schema import TIMESTEPS, Spacing
 
 Predictor = Callable[[Tensor, int], Tensor]
-Spacing = Literal["leading", "trailing"]
 
 
 def alpha_bars() -> Tensor:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Denoiser = Callable[[Tensor, Tensor], Tensor]
+    Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
 def euler(denoise: Denoiser, x: Tensor, sigmas: Tensor) -> Tensor:
@@ -42,14 +43,14 @@ def heun(denoise: Denoiser, x: Tensor, sigmas: Tensor) -> Tensor:
 def dpmpp_2m(denoise: Denoiser, x: Tensor, sigmas: Tensor) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022): exponential, multistep; one network call a step."""
     previous: Tensor | None = None
-    last_h = torch.zeros(())
+    last_h: Tensor | None = None
     for sigma, following in pairwise(sigmas[:-1]):
         denoised = denoise(x, sigma)
-        h = torch.log(sigma / following)
+        h = (sigma / following).log()
         extrapolated = denoised
-        if previous is not None:
+        if previous is not None and last_h is not None:
             extrapolated = denoised + (denoised - previous) * h / (2 * last_h)
-        x = (following / sigma) * x - torch.expm1(-h) * extrapolated
+        x = (following / sigma) * x - (-h).expm1() * extrapolated
         previous, last_h = denoised, h
     return denoise(x, sigmas[-2])
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from ssimbad.data.store import Split, to_pixels
-from ssimbad.data.warp import WarpConfig
 from ssimbad.evaluation.metrics import ms_ssim, psnr
-from ssimbad.evaluation.settings import OracleConfig
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.inference import own_noise, test_inputs
-from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
 from ssimbad.pretrained.networks import lpips_network
 from ssimbad.similarity import ssim
+
+if TYPE_CHECKING:
+    from ssimbad.data.schema import WarpConfig
+    from ssimbad.evaluation.schema import OracleConfig
+    from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Per-image distance (B,) of images in [-1, 1]."""

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,12 +27,14 @@ from ssimbad.evaluation.metrics import (
     palette_distance,
     psnr,
 )
-from ssimbad.evaluation.settings import EvaluateConfig
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.files import sha256_file, whole_file, write_json
 from ssimbad.pretrained.networks import Inception, lpips_network
 from ssimbad.pretrained.weights import fetch
-from ssimbad.provenance import code_version, machine, packages
+from ssimbad.provenance import machine, packages
+
+if TYPE_CHECKING:
+    from ssimbad.evaluation.schema import EvaluateConfig
 
 PER_IMAGE = ("psnr", "ms_ssim", "lpips", "palette")
 """Metrics with a value for each image."""
@@ -232,7 +234,6 @@ def evaluate(
                     "data": sha256_file(data / "manifest.json"),
                     "weights": measurer.sources,
                     "packages": packages(),
-                    "code": code_version(),
                     "machine": machine(measurer.device),
                     "seconds": round(time.monotonic() - start, 2),
                 },

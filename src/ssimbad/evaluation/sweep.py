@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from tqdm import tqdm
 
 from ssimbad.data.store import Split, to_pixels
-from ssimbad.data.warp import WarpConfig
 from ssimbad.evaluation.metrics import psnr
-from ssimbad.evaluation.settings import SweepConfig
 from ssimbad.inference import counted_calls, own_noise, test_inputs
-from ssimbad.methods.base import Method
 from ssimbad.pretrained.networks import lpips_network
-from ssimbad.section import Section
+
+if TYPE_CHECKING:
+    from ssimbad.data.schema import WarpConfig
+    from ssimbad.evaluation.schema import SweepConfig
+    from ssimbad.methods.base import Method
+    from ssimbad.schema import Section
 
 
 def variants(sampling: Section, steps: list[int]) -> list[tuple[str, int, Section]]:

@@ -1,57 +1,72 @@
-"""One file a method. A module here that defines ``METHOD`` is a method, its name the config section's."""
+"""One folder a method, its name the config section's: what it declares, and the model in ``model.py``."""
 
 from __future__ import annotations
 
 import pkgutil
 from functools import cache
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from ssimbad.methods.base import Method, Stage
-
-
-@cache
-def methods() -> dict[str, type[Method]]:
-    """Every method by its module's name."""
-    modules = {
-        name: import_module(f"{__name__}.{name}") for _, name, _ in pkgutil.iter_modules(__path__)
-    }
-    return {name: m.METHOD for name, m in sorted(modules.items()) if hasattr(m, "METHOD")}
+if TYPE_CHECKING:
+    from ssimbad.methods.base import Method
+    from ssimbad.methods.declaration import Declaration, Row, Stage
 
 
 @cache
-def rows() -> dict[str, tuple[str, Stage]]:
-    """Every row of the table: its method and the stage whose checkpoint it uses."""
-    found: dict[str, tuple[str, Stage]] = {}
-    for name, method in methods().items():
-        found |= {row: (name, stage) for row, stage in method.rows.items()}
-        found |= {row: (name, method.rows[of]) for row, (of, _) in method.resampled.items()}
-    return found
+def methods() -> dict[str, Declaration]:
+    """Every method by its folder's name."""
+    names = sorted(found.name for found in pkgutil.iter_modules(__path__) if found.ispkg)
+    return {name: import_module(f"{__name__}.{name}").METHOD for name in names}
 
 
-def row_of(run: str) -> str:
-    """The row of a run: ``row``, or ``row@seed`` for a further training seed."""
-    return run.partition("@")[0]
+def model_of(method: str) -> type[Method]:
+    """The class of a method."""
+    return import_module(f"{__name__}.{method}.model").MODEL
 
 
-def method_of(run: str) -> str:
-    """The name of a run's method."""
-    return rows()[row_of(run)][0]
+@cache
+def rows() -> dict[str, Row]:
+    """Every row of the table."""
+    return {name: row for method in methods().values() for name, row in method.rows.items()}
 
 
-def stage_of(run: str) -> Stage:
-    """The stage whose checkpoint a run's images come from."""
-    return rows()[row_of(run)][1]
+class Run(str):
+    """A row with a training seed, written ``row``, or ``row@seed`` for a further seed than the first.
 
+    It is its own name: in commands, files and wildcards.
+    """
 
-def trained_run(run: str) -> str:
-    """The run whose checkpoint a run's images come from: another one where it samples that anew."""
-    row = row_of(run)
-    trained, _ = methods()[method_of(run)].resampled.get(row, (row, ""))
-    return trained + run.removeprefix(row)
+    @property
+    def row(self) -> str:
+        """The row's id."""
+        return self.partition("@")[0]
 
+    @property
+    def seed(self) -> int | None:
+        """The training seed; None is the config's first."""
+        seed = self.partition("@")[2]
+        return int(seed) if seed else None
 
-def pretrained_run(run: str) -> str:
-    """The run whose checkpoint a refined row's run starts from: the same method's, of the same seed."""
-    row = row_of(run)
-    trained = next(r for r, s in methods()[method_of(run)].rows.items() if s == "train")
-    return trained + run.removeprefix(row)
+    @property
+    def method(self) -> str:
+        """The name of its method."""
+        return next(name for name, method in methods().items() if self.row in method.rows)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage whose checkpoint its images come from."""
+        return rows()[self.row].stage
+
+    @property
+    def trained(self) -> Run:
+        """The run whose checkpoint its images come from: another one where it samples that anew."""
+        return self._with(rows()[self.row].of or self.row)
+
+    @property
+    def pretrained(self) -> Run:
+        """The run whose checkpoint a refined row's run starts from: the same method's, of the same seed."""
+        siblings = methods()[self.method].rows
+        return self._with(next(name for name, row in siblings.items() if row.stage == "train"))
+
+    def _with(self, row: str) -> Run:
+        return Run(row + self.removeprefix(self.row))

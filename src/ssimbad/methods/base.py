@@ -5,16 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ssimbad.networks.unet import UNetConfig
-from ssimbad.noise.transforms import Phi
-from ssimbad.section import Section
-
-Stage = Literal["none", "train", "refine"]
+if TYPE_CHECKING:
+    from ssimbad.networks.schema import UNetConfig
+    from ssimbad.noise.transforms import Phi
+    from ssimbad.schema import Section
 
 Noise = Callable[[int], Tensor]
 """A batch's randomness: the k-th draw of standard normal noise (B, 3, S, S), each image's own."""
@@ -77,32 +76,7 @@ class Batch:
 
 
 class Method(nn.Module, ABC):
-    """A colorization method.
-
-    Class attributes:
-        section: the schema of its config section, without the parts below, or None where it has
-            none; the section's key is the name of the method's module.
-        own_recipe: whether its section has a part ``recipe`` (AdamW) that replaces the config's common
-            section ``train``.
-        refinement: the schema of the section's part ``refinement``, which only that stage reads.
-        sampling: the schema of the section's part ``sampling``, which only inference reads.
-        usual_sampling: values of ``sampling`` for users' own images, where no config is at hand; what a row
-            was refined through replaces those of its name.
-        rows: the table rows it makes, each with the stage whose checkpoint it uses ("none": no
-            checkpoint).
-        resampled: further rows, each another row's checkpoint sampled in another way: that row, and the
-            part of the section (its schema is ``sampling``) that says how.
-        stride: images must be a multiple of this many pixels a side.
-    """
-
-    section: ClassVar[type[Section] | None] = None
-    own_recipe: ClassVar[bool] = False
-    refinement: ClassVar[type[Section] | None] = None
-    sampling: ClassVar[type[Section] | None] = None
-    usual_sampling: ClassVar[dict[str, Any]] = {}
-    rows: ClassVar[dict[str, Stage]]
-    resampled: ClassVar[dict[str, tuple[str, str]]] = {}
-    stride: ClassVar[int] = 1
+    """A colorization method's model."""
 
     @property
     def backbone(self) -> nn.Module | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -14,62 +13,14 @@ from ssimbad.diffusion.guidance import guided
 from ssimbad.diffusion.preconditioning import edm_weight, per_image, precondition
 from ssimbad.diffusion.samplers import SAMPLERS
 from ssimbad.methods.base import Batch, Noise, RefinedMethod
-from ssimbad.networks.unet import UNet, UNetConfig
-from ssimbad.noise.transforms import Phi
-from ssimbad.section import Section
+from ssimbad.methods.schema import DenoisingConfig, RefinementConfig, SamplingConfig
+from ssimbad.networks.unet import UNet
 from ssimbad.similarity import ssim
 
-_LAST_CALL = (
-    "also call the network at sigma_min, where it changes next to nothing (published: true)"
-)
-
-
-class SamplingConfig(Section):
-    """How images are sampled."""
-
-    sampler: Literal["euler", "heun", "dpmpp_2m"] = Field(
-        description="heun (published) diverges where few steps start from a high sigma_max"
-    )
-    steps: int = Field(ge=1, le=1000, description="noise levels (published: 500)")
-    last_call: bool = Field(description=_LAST_CALL)
-    guidance: float = Field(
-        ge=0,
-        description="classifier-free guidance scale; 1: none. Refinement trains no free branch",
-    )
-
-
-class RefinementConfig(Section):
-    """Trajectory refinement."""
-
-    steps: int = Field(
-        ge=1, le=1000, description="Euler steps unrolled, as sampling.steps (published: 50)"
-    )
-    single_step: float = Field(
-        ge=0,
-        lt=1,
-        description="share of the stage, at its start, whose trajectories are a single Euler step from noise"
-        " to image (published: 0)",
-    )
-    last_call: bool = Field(description=_LAST_CALL)
-    checkpointing: bool = Field(
-        description="recompute activations in the backward pass: memory of one step, a third more time"
-    )
-
-
-class DenoisingConfig(Section):
-    """A denoiser's training."""
-
-    sigma_data: float = Field(gt=0, description="standard deviation of images in [-1, 1]")
-    weighting: Literal["none", "edm"] = Field(
-        description="loss weight: 1 (published by SSIMBaD) or EDM's 1/c_out²"
-    )
-    structural: float = Field(ge=0, description="weight of the loss term 1 − SSIM(D, x0)")
-    noise_scale: float = Field(
-        gt=0, description="factor on c_noise before the sinusoidal embedding (published: 1)"
-    )
-    conditioning_dropout: float = Field(
-        ge=0, lt=1, description="fraction of training images without condition, for guidance"
-    )
+if TYPE_CHECKING:
+    from ssimbad.networks.schema import UNetConfig
+    from ssimbad.noise.transforms import Phi
+    from ssimbad.schema import Section
 
 
 class DenoisingMethod(RefinedMethod):
@@ -80,15 +31,6 @@ class DenoisingMethod(RefinedMethod):
         unet: the U-Net's size.
         spacing: the transformation in which sampling's noise levels are evenly spaced.
     """
-
-    refinement: ClassVar[type[Section] | None] = RefinementConfig
-    sampling: ClassVar[type[Section] | None] = SamplingConfig
-    usual_sampling: ClassVar[dict[str, Any]] = {
-        "sampler": "euler",
-        "steps": 2,
-        "last_call": False,
-        "guidance": 1.0,
-    }
 
     def __init__(self, section: DenoisingConfig, unet: UNetConfig, spacing: Phi) -> None:
         super().__init__(section, unet, spacing)

@@ -8,27 +8,18 @@ discriminator 99,217.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ssimbad.section import Section
-
-STRIDE = 16
-"""Pixels of the image a side of a token."""
+if TYPE_CHECKING:
+    from ssimbad.networks.schema import SCFTConfig
 
 _FACTORS = (1, 1, 2, 2, 4, 4, 8, 8, 16, 16)
 _STRIDED = (2, 4, 6, 8)  # the third, fifth, seventh and ninth convolution
-
-
-class SCFTConfig(Section):
-    """Size of SCFT's generator."""
-
-    width: int = Field(ge=1, description="channels at full resolution (published: 16)")
-    blocks: int = Field(ge=1, le=16, description="residual blocks after attention (published: 4)")
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

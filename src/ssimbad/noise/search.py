@@ -10,49 +10,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 from tqdm import tqdm
 
 from ssimbad.diffusion.ddpm import TIMESTEPS, alpha_bars
-from ssimbad.noise.transforms import RATIONAL, Phi, candidates, parse
+from ssimbad.noise.transforms import RATIONAL, Phi, candidates
 from ssimbad.rng import torch_generator
-from ssimbad.section import Section
+
+if TYPE_CHECKING:
+    from ssimbad.noise.schema import PhiConfig
 
 C_RANGE = (0.01, 2.0)
 """Where c of σ/(σ + c) is searched."""
 _COARSE = 12
 _CURVE_POINTS = 25
 _AT_ONCE = 8  # candidates between two steps of the progress bar
-
-
-class PhiConfig(Section):
-    """The range of noise and the search for φ*."""
-
-    sigma_min: float = Field(gt=0, description="least noise, on images in [-1, 1]")
-    sigma_max: float = Field(gt=0, description="most noise")
-    choice: str = Field(description="auto: the search's best; or a candidate such as ln(sigma)")
-    images: int = Field(ge=1, description="training images the search measures")
-    size: int = Field(ge=16, description="side they are resized to, pixels (published: 128)")
-    points: int = Field(ge=3, description="noise levels a candidate")
-
-    @field_validator("choice")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value != "auto":
-            parse(value)
-        return value
-
-    @model_validator(mode="after")
-    def _ordered(self) -> PhiConfig:
-        if self.sigma_min >= self.sigma_max:
-            raise ValueError(
-                f"sigma_min ({self.sigma_min}) must be below sigma_max ({self.sigma_max})"
-            )
-        return self
 
 
 def mean_r2(axis: np.ndarray, curves: np.ndarray) -> float:

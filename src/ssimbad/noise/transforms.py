@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-_Function = Callable[[Tensor, float], Tensor]
+    _Function = Callable[[Tensor, float], Tensor]
 
 _FUNCTIONS: dict[str, tuple[_Function, _Function]] = {
     "sigma": (lambda s, c: s, lambda p, c: p),
@@ -62,6 +62,8 @@ class Phi:
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """φ(sigma_min) and φ(sigma_max); the first is the greater one where φ falls."""
+        import torch
+
         ends = self(torch.tensor([self.sigma_min, self.sigma_max], dtype=torch.float64))
         return ends[0], ends[1]
 
@@ -70,6 +72,8 @@ class Phi:
 
         Where φ saturates in float64 (tanh from σ = 19 on), its one largest value maps to sigma_max.
         """
+        import torch
+
         phi = phi.double()
         first, last = self.bounds()
         sigma = _FUNCTIONS[self.name][1](phi, self.c).clamp(self.sigma_min, self.sigma_max)
@@ -78,6 +82,8 @@ class Phi:
 
     def uniform(self, fraction: Tensor) -> Tensor:
         """σ at the given fractions (0 to 1) of the way from φ(sigma_min) to φ(sigma_max)."""
+        import torch
+
         first, last = self.bounds()
         return self.inverse(torch.lerp(first, last, fraction.double()))
 
@@ -88,6 +94,8 @@ class Phi:
         then 0. Without: ``steps + 1`` such values, of which 0 replaces the last; the denoiser is not
         called at sigma_min, where it could change an image by no more than about sigma_min.
         """
+        import torch
+
         falling = self.uniform(torch.linspace(1, 0, steps + (not last_call), dtype=torch.float64))
         return torch.cat([falling[:steps], falling.new_zeros(1)])
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ssimbad.inference import SETTINGS
-from ssimbad.plan.workload import Line
+
+if TYPE_CHECKING:
+    from ssimbad.config.schema import Config
+    from ssimbad.plan.workload import Line
 
 _CHANNELS = 4  # an image's three and its sketch's one, a byte each
 _FLOAT = 4
@@ -20,7 +23,7 @@ class Bytes:
     what: str
 
 
-def disk(config: Any, counts: dict[str, int], lines: list[Line]) -> list[Bytes]:
+def disk(config: Config, counts: dict[str, int], lines: list[Line]) -> list[Bytes]:
     """What a run leaves, and what its training needs meanwhile.
 
     Args:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ssimbad.errors import UserError
-from ssimbad.plan.counting import Arithmetic, Cost
+
+if TYPE_CHECKING:
+    from ssimbad.plan.counting import Arithmetic, Cost
 
 USABLE = 0.9
 """Share of a GPU's memory that tensors may fill; the rest is for the driver, libraries and fragments."""

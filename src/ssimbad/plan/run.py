@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ssimbad.errors import UserError
 from ssimbad.plan.disk import disk
@@ -10,9 +10,12 @@ from ssimbad.plan.gpus import gpus_of
 from ssimbad.plan.table import table
 from ssimbad.plan.workload import Workload, image_counts
 
+if TYPE_CHECKING:
+    from ssimbad.config.schema import Config
+
 
 def plan(
-    config: Any, images: list[int], gpu_names: list[str], gpus: int, utilisation: float
+    config: Config, images: list[int], gpu_names: list[str], gpus: int, utilisation: float
 ) -> str:
     """The plan of a config as text.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor
 
 from ssimbad.methods.base import Batch, TrainedMethod
 from ssimbad.pretrained.weights import BLANK
-from ssimbad.section import Section
 from ssimbad.training.objective import objectives
 from ssimbad.training.optimizer import build, clip_gradients
-from ssimbad.training.settings import Schedule
+
+if TYPE_CHECKING:
+    from ssimbad.schema import Section
+    from ssimbad.training.schema import Schedule
 
 _CPU = torch.device("cpu")
 

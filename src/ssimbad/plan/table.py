@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tabulate import tabulate
 
 from ssimbad.plan.counting import Cost
-from ssimbad.plan.disk import Bytes
 from ssimbad.plan.gpus import GPU, LAUNCH, REACHED, USABLE
-from ssimbad.plan.workload import Line
+
+if TYPE_CHECKING:
+    from ssimbad.plan.disk import Bytes
+    from ssimbad.plan.workload import Line
 
 _GIB = 2**30
 

@@ -7,29 +7,34 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ssimbad.config import Phase, phase_json
 from ssimbad.data.source import SPLITS
 from ssimbad.errors import UserError
 from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
 from ssimbad.evaluation.sweep import variants
 from ssimbad.inference import SETTINGS, count_parameters
-from ssimbad.methods import method_of, methods, pretrained_run, stage_of, trained_run
+from ssimbad.methods import Run, methods, model_of
 from ssimbad.methods.base import Method, RefinedMethod, TrainedMethod
-from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
-from ssimbad.noise.search import PhiConfig
+from ssimbad.methods.denoising import DenoisingMethod
+from ssimbad.methods.schema import SamplingConfig
 from ssimbad.noise.transforms import Phi, parse
+from ssimbad.phases import PHASES
+from ssimbad.phases.slices import PhaseConfig
 from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured, remember_calls
 from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
 from ssimbad.pretrained.weights import BLANK
-from ssimbad.section import Section
-from ssimbad.training.settings import in_steps
+from ssimbad.training.schema import in_steps
+
+if TYPE_CHECKING:
+    from ssimbad.config.schema import Config
+    from ssimbad.noise.schema import PhiConfig
+    from ssimbad.schema import Section
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Line:
         return whole
 
 
-def image_counts(config: Any, given: list[int]) -> dict[str, int]:
+def image_counts(config: Config, given: list[int]) -> dict[str, int]:
     """Images of each split.
 
     Args:
@@ -99,21 +104,17 @@ def _any_phi(config: PhiConfig) -> Phi:
     return Phi(*parse(choice), config.sigma_min, config.sigma_max)
 
 
-def _phase(config: Any, name: str, run: str) -> Phase:
-    return Phase(phase_json(config, name, run), name, run)
-
-
-def make_method(config: Any, run: str) -> Method:
+def make_method(config: Config, run: Run) -> Method:
     """A run's method with fresh weights, fake ones under a fake mode."""
-    kind = methods()[method_of(run)]
+    kind = model_of(run.method)
     if not issubclass(kind, TrainedMethod):
         return kind()
-    training = _phase(config, "train", pretrained_run(run))
+    training = PhaseConfig(config, "train", run.pretrained)
     assert training.method is not None
     return kind(training.method, config.unet, _any_phi(config.phi))
 
 
-def make_stepper(config: Any, stage: str, run: str, batch: int, steps: int = 0) -> Stepper:
+def make_stepper(config: Config, stage: str, run: Run, batch: int, steps: int = 0) -> Stepper:
     """A run's stage, ready to take steps like those of its training.
 
     Args:
@@ -123,7 +124,7 @@ def make_stepper(config: Any, stage: str, run: str, batch: int, steps: int = 0) 
         batch: images a step.
         steps: of the sampler that refinement unrolls; 0: as configured.
     """
-    phase = _phase(config, stage, run)
+    phase = PhaseConfig(config, stage, run)
     method = make_method(config, run)
     assert isinstance(method, TrainedMethod)
     schedule = getattr(phase, stage).model_copy(update={"batch": batch})
@@ -159,7 +160,7 @@ def _trajectories(
 class _Colorizing:
     """A method with a batch of fake images, and what sampling it costs."""
 
-    def __init__(self, config: Any, row: str, images: int, calls: dict[Any, Any]) -> None:
+    def __init__(self, config: Config, row: Run, images: int, calls: dict[Any, Any]) -> None:
         with make_fake():
             self.method = make_method(config, row).eval().requires_grad_(False)
             if self.method.backbone is not None:
@@ -230,7 +231,7 @@ class Workload:
             are spread over them.
     """
 
-    def __init__(self, config: Any, counts: dict[str, int], gpus: int) -> None:
+    def __init__(self, config: Config, counts: dict[str, int], gpus: int) -> None:
         self.config, self.counts, self.gpus = config, counts, gpus
         self._colorizing = cache(self._make_colorizing)
         self._calls: dict[str, dict[Any, Any]] = {}
@@ -241,29 +242,32 @@ class Workload:
         Raises:
             UserError: an extra package that a loss needs is missing.
         """
-        rows = self.config.rows
-        trained = list(dict.fromkeys(trained_run(row) for row in rows if stage_of(row) != "none"))
-        phases: list[tuple[Callable[[str], Line], list[str]]] = [
-            (partial(self._training, "train"), list(dict.fromkeys(map(pretrained_run, trained)))),
-            (partial(self._training, "refine"), [r for r in trained if stage_of(r) == "refine"]),
-            (self._inference, rows),
-            (self._evaluation, rows),
-            (self._sweep, [row for row in self.config.sweep.rows if row in rows]),
-            (self._oracle, [row for row in self.config.oracle.rows if row in rows]),
+        lines: dict[str, Callable[[Run], Line]] = {
+            "train": partial(self._training, "train"),
+            "refine": partial(self._training, "refine"),
+            "infer": self._inference,
+            "evaluate": self._evaluation,
+            "sweep": self._sweep,
+            "oracle": self._oracle,
+        }
+        jobs = [
+            (lines[name], run)
+            for name in lines
+            for run in PHASES[name].runs(self.config)
+            if run.seed is None
         ]
-        jobs = [(line, row) for line, rows in phases for row in rows]
         for line, row in tqdm(jobs, "counting", unit=" phases", leave=False):
             yield line(row)
 
-    def _runs(self, row: str) -> int:
-        return 1 if stage_of(row) == "none" else len(self.config.seeds)
+    def _runs(self, row: Run) -> int:
+        return 1 if row.stage == "none" else len(self.config.seeds)
 
     def _make_colorizing(self, method: str, images: int) -> _Colorizing:
-        row = next(iter(methods()[method].rows))
+        row = Run(next(iter(methods()[method].rows)))
         return _Colorizing(self.config, row, images, self._calls.setdefault(method, {}))
 
-    def _training(self, stage: str, row: str) -> Line:
-        phase = _phase(self.config, stage, row)
+    def _training(self, stage: str, row: Run) -> Line:
+        phase = PhaseConfig(self.config, stage, row)
         schedule = in_steps(getattr(phase, stage), self.counts["train"])
         batch = -(-schedule.batch // self.gpus)
 
@@ -296,44 +300,44 @@ class Workload:
             sum(t.untyped_storage().nbytes() for t in tensors),
         )
 
-    def _inference(self, row: str) -> Line:
+    def _inference(self, row: Run) -> Line:
         test = self.counts["test"]
         batch = min(self.config.infer.batch, test)
-        colorizing = self._colorizing(method_of(row), batch)
-        cost = colorizing.colorize(_phase(self.config, "infer", row).method)
+        colorizing = self._colorizing(row.method, batch)
+        cost = colorizing.colorize(PhaseConfig(self.config, "infer", row).method)
         passes = len(SETTINGS) * test / batch / self.gpus
         parameters = count_parameters(colorizing.method)
         return Line("infer", row, parameters, ((cost, passes),), self._runs(row))
 
-    def _evaluation(self, row: str) -> Line:
+    def _evaluation(self, row: Run) -> Line:
         test = self.counts["test"]
         batch, size = min(self.config.evaluate.batch, test), self.config.data.size
         times = len(SETTINGS) * test / batch / self.gpus
         networks = [_lpips(batch, size)]
-        if stage_of(row) != "none":
+        if row.stage != "none":
             networks.append(_inception(batch, size))
         return Line("evaluate", row, 0, tuple((n, times) for n in networks), self._runs(row))
 
-    def _sweep(self, row: str) -> Line:
+    def _sweep(self, row: Run) -> Line:
         images = min(self.config.sweep.images, self.counts["test"])
-        colorizing = self._colorizing(method_of(row), images)
-        sampling = _phase(self.config, "sweep", row).method
+        colorizing = self._colorizing(row.method, images)
+        sampling = PhaseConfig(self.config, "sweep", row).method
         assert sampling is not None
         tried = [s for _, _, s in variants(sampling, self.config.sweep.steps)]
         passes = [(colorizing.colorize(s), 1 / self.gpus) for s in tried]
         passes.append((_lpips(images, self.config.data.size), len(tried) / self.gpus))
         return Line("sweep", row, count_parameters(colorizing.method), tuple(passes))
 
-    def _oracle(self, row: str) -> Line:
+    def _oracle(self, row: Run) -> Line:
         config = self.config
         images = min(config.oracle.images, self.counts["test"])
-        guiding = self._colorizing(method_of(row), images)
+        guiding = self._colorizing(row.method, images)
         distance: Distance = ssim_distance
         if config.oracle.guide == "lpips":
             with make_fake():
                 network = lpips_network("alex", BLANK)
             distance = lambda x, y: network(x, y).flatten()  # noqa: E731
-        sampling = _phase(config, "oracle", row).method
+        sampling = PhaseConfig(config, "oracle", row).method
         assert isinstance(sampling, SamplingConfig)
         costs = guiding.guide(sampling, distance), _lpips(images, config.data.size)
         passes = tuple((cost, len(SETTINGS) / self.gpus) for cost in costs)

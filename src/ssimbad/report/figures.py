@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 
@@ -20,9 +20,12 @@ from PIL import Image
 
 from ssimbad.data.store import Split
 from ssimbad.files import read_text, whole_file
-from ssimbad.layout import Results
 from ssimbad.noise.transforms import RATIONAL
 from ssimbad.report.table import FORMATS, label
+
+if TYPE_CHECKING:
+    from ssimbad.layout import Results
+    from ssimbad.methods import Run
 
 _SHOWN = 8
 
@@ -109,7 +112,7 @@ def r2_ranking(results: Results) -> None:
     _save(figure, results.figures / "r2_ranking.png")
 
 
-def loss_curves(trained: list[str], results: Results) -> None:
+def loss_curves(trained: list[Run], results: Results) -> None:
     """Training and validation loss of the trained rows."""
     columns = min(4, len(trained))
     lines = -(-len(trained) // columns)
@@ -161,7 +164,7 @@ def metric_bars(records: list[dict[str, Any]], results: Results) -> None:
     _save(figure, results.figures / "metrics.png")
 
 
-def quality_against_calls(rows: list[str], results: Results) -> None:
+def quality_against_calls(rows: list[Run], results: Results) -> None:
     """Same-reference PSNR and LPIPS against network calls per image, for every sampler tried."""
     sweeps = pd.concat([_table(results.sweep / f"{row}.csv").assign(row=row) for row in rows])
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssimbad.evaluation.claims import CLAIMS, METRICS
 from ssimbad.files import write_text
-from ssimbad.layout import Results
 from ssimbad.report.table import FORMATS, label
+
+if TYPE_CHECKING:
+    from ssimbad.layout import Results
 
 
 def verdict(record: dict[str, Any]) -> str:

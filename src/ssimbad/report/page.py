@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from ssimbad.data.prepare import read_pairs
-from ssimbad.data.store import Split, to_pixels
-from ssimbad.data.warp import WarpConfig
+from ssimbad.data.store import Split, read_pairs, to_pixels
 from ssimbad.files import whole_folder, write_text
 from ssimbad.inference import SETTINGS, test_inputs
-from ssimbad.layout import Results
 from ssimbad.report.table import STYLE, label
+
+if TYPE_CHECKING:
+    from ssimbad.data.schema import WarpConfig
+    from ssimbad.layout import Results
 
 _FIGURES = {
     "qualitative_same": "Same-reference: the reference is the warped truth",

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import seaborn as sns
 
-from ssimbad.config import Phase, runs, trained_runs
-from ssimbad.evaluation.compare import Run, to_csv
+from ssimbad.evaluation.compare import Run as Measurement
+from ssimbad.evaluation.compare import to_csv
 from ssimbad.files import read_text, write_text
 from ssimbad.inference import SETTINGS
-from ssimbad.layout import Results
-from ssimbad.methods import stage_of, trained_run
+from ssimbad.phases import jobs
 from ssimbad.report import figures
 from ssimbad.report.findings import write_findings
 from ssimbad.report.page import write_gallery, write_page
 from ssimbad.report.table import write_tables, write_times
 
+if TYPE_CHECKING:
+    from ssimbad.config.schema import Config
+    from ssimbad.layout import Results
+    from ssimbad.methods import Run
+
 
 def report(
-    config: Phase,
-    found: dict[tuple[str, str], dict[int, Run]],
+    config: Config,
+    found: dict[tuple[str, str], dict[int, Measurement]],
     records: list[dict[str, Any]],
     differences: list[dict[str, Any]],
     results: Results,
@@ -39,9 +43,7 @@ def report(
     """
     lines = read_text(results.data / "ATTRIBUTION.txt").splitlines()
     attribution = lines[0] if lines else ""
-    trained = trained_runs(config)
-    swept = [row for row in config.sweep.rows if row in config.rows]
-    guided = [row for row in config.oracle.rows if row in config.rows]
+    trained, swept, guided = config.trained_runs, config.swept_rows, config.guided_rows
     sns.set_theme(style="whitegrid", font_scale=0.8)
     data = [f"Images: {attribution}"] if attribution else []
     if config.data.redrawn:
@@ -53,7 +55,7 @@ def report(
     table = write_tables(records, found, data, results)
     write_text(results.root / "comparisons.csv", to_csv(differences, list(differences[0])))
     write_findings(config.rows, differences, results)
-    write_times(_jobs(config, swept, guided), results)
+    write_times(jobs(config), results)
     _write_oracle(guided, results)
     write_gallery(config.data.warp, config.seed, results)
     drawn = ["ssim_curves", "noisy_images", "r2_ranking", "metrics"]
@@ -73,18 +75,7 @@ def report(
     write_page(config.rows, table, attribution, drawn, results)
 
 
-def _jobs(config: Phase, swept: list[str], guided: list[str]) -> list[tuple[str, str | None]]:
-    """The jobs behind the table: phase and run."""
-    jobs: list[tuple[str, str | None]] = [("data", None), ("phi", None)]
-    for run in runs(config):
-        stage = stage_of(run)
-        trains = stage != "none" and trained_run(run) == run
-        phases = ([stage] if trains else []) + ["infer", "evaluate"]
-        jobs += [(phase, run) for phase in phases]
-    return jobs + [("sweep", row) for row in swept] + [("oracle", row) for row in guided]
-
-
-def _write_oracle(guided: list[str], results: Results) -> None:
+def _write_oracle(guided: list[Run], results: Results) -> None:
     """All rows of oracle guidance in one file, apart from the table; empty where there are none."""
     parts = [read_text(results.oracle / f"{row}.csv").splitlines() for row in guided]
     lines = [*parts[0][:1], *(line for part in parts for line in part[1:])] if parts else []

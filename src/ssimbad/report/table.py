@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ssimbad.evaluation.compare import Run, to_csv
+from ssimbad.evaluation.compare import Run as Measurement
+from ssimbad.evaluation.compare import to_csv
 from ssimbad.files import write_json, write_text
-from ssimbad.layout import Results
 from ssimbad.report.paper import LABELS, PAPER
+
+if TYPE_CHECKING:
+    from ssimbad.layout import Results
+    from ssimbad.methods import Run
 
 FORMATS = {
     "psnr": ("PSNR (dB) ↑", ".2f"),
@@ -63,7 +67,7 @@ def _page(records: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(lines.values(), columns=[*columns, "paper: PSNR / MS-SSIM / FID"])
 
 
-def systems(found: dict[tuple[str, str], dict[int, Run]]) -> list[dict[str, Any]]:
+def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[str, Any]]:
     """What each row's network is and what it took to train, from its provenance."""
     records = []
     for row, setting in found:
@@ -99,7 +103,7 @@ def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def _notes(entry: Run, seeds: int, data: list[str]) -> list[str]:
+def _notes(entry: Measurement, seeds: int, data: list[str]) -> list[str]:
     notes = [
         f"{entry['n']} test images at {entry['size']} px; [low, high]: 95 % bootstrap interval of the "
         "mean over images. All metrics but palette compare with the truth of the sketch, in the "
@@ -146,7 +150,7 @@ def _nested(records: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, floa
 
 def write_tables(
     records: list[dict[str, Any]],
-    found: dict[tuple[str, str], dict[int, Run]],
+    found: dict[tuple[str, str], dict[int, Measurement]],
     data: list[str],
     results: Results,
 ) -> str:
@@ -204,7 +208,7 @@ def _latex(frame: pd.DataFrame) -> str:
     return written.to_latex(index=False, column_format=columns)
 
 
-def write_times(jobs: list[tuple[str, str | None]], results: Results) -> None:
+def write_times(jobs: list[tuple[str, Run | None]], results: Results) -> None:
     """Write ``times.csv``: of the jobs the workflow has run, seconds, peak memory and when they ended."""
     records = []
     for phase, run in jobs:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,10 +17,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssimbad.data.store import Split, to_unit
-from ssimbad.data.warp import EVALUATION, WarpConfig, draw_controls, warp
+from ssimbad.data.warp import EVALUATION, draw_controls, warp
 from ssimbad.methods.base import Batch
 from ssimbad.processes import ALONE, Place
 from ssimbad.rng import numpy_generator
+
+if TYPE_CHECKING:
+    from ssimbad.data.schema import WarpConfig
 
 _CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,19 +12,21 @@ from safetensors.torch import load_file, save_file
 
 from ssimbad.errors import UserError
 from ssimbad.files import whole_file
-from ssimbad.methods import methods
+from ssimbad.methods import methods, model_of
 from ssimbad.methods.base import TrainedMethod
-from ssimbad.networks.unet import UNetConfig
+from ssimbad.networks.schema import UNetConfig
 from ssimbad.noise.transforms import Phi
 from ssimbad.rng import torch_generator
-from ssimbad.section import Section
+
+if TYPE_CHECKING:
+    from ssimbad.schema import Section
 
 _KEY = "ssimbad"
 
 
 def build(name: str, section: Section, unet: UNetConfig, phi: Phi, seed: int) -> TrainedMethod:
     """A method with freshly drawn weights, which depend on (seed, method) only."""
-    kind = methods()[name]
+    kind = model_of(name)
     assert issubclass(kind, TrainedMethod)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_generator(seed, "weights", name).initial_seed())
@@ -61,11 +63,11 @@ def load(path: Path) -> tuple[TrainedMethod, dict[str, Any]]:
     """
     header = read_header(path)
     try:
-        kind = methods()[header["method"]]
-        assert kind.section is not None
+        section, kind = methods()[header["method"]].section, model_of(header["method"])
+        assert section is not None
         assert issubclass(kind, TrainedMethod)
         method = kind(
-            kind.section.model_validate(header["section"]),
+            section.model_validate(header["section"]),
             UNetConfig.model_validate(header["unet"]),
             Phi(**header["phi"]),
         )

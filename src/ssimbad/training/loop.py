@@ -18,15 +18,15 @@ import hashlib
 import json
 import logging
 import math
-import shutil
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -35,16 +35,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ssimbad.data.store import Split
-from ssimbad.data.warp import WarpConfig
 from ssimbad.devices import training_layout
-from ssimbad.errors import UserError
-from ssimbad.files import whole_file
+from ssimbad.errors import UserError, shown
+from ssimbad.files import read_json, whole_file, write_json
 from ssimbad.interruption import Stopped
-from ssimbad.methods.base import Batch, TrainedMethod
 from ssimbad.processes import ALONE, Place, first_ahead, from_first
 from ssimbad.rng import torch_generator
-from ssimbad.section import Section
 from ssimbad.training.batches import Ahead, EvaluationBatches, TrainingBatches
 from ssimbad.training.lightning import (
     Callback,
@@ -58,10 +54,17 @@ from ssimbad.training.lightning import (
 )
 from ssimbad.training.objective import ByProgress, Objective, objectives
 from ssimbad.training.optimizer import build, clip_gradients
-from ssimbad.training.settings import RefineConfig, Schedule, learning_rate
+from ssimbad.training.schema import RefineConfig, Schedule, learning_rate
+
+if TYPE_CHECKING:
+    from ssimbad.data.schema import WarpConfig
+    from ssimbad.data.store import Split
+    from ssimbad.methods.base import Batch, TrainedMethod
+    from ssimbad.schema import Section
 
 _PATIENCE = 60  # seconds to wait for another trainer to leave
 _LOG_EVERY = 10  # steps
+_IDENTITY = "identity.json"
 
 
 class _Stage(LightningModule):
@@ -198,9 +201,8 @@ class _Average(WeightAveraging):
 class _Keeper(Checkpoint):
     """Keeps history, best weights and the resumable state, each file whole or not at all."""
 
-    def __init__(self, folder: Path, average: _Average, keep: int, fingerprint: str) -> None:
+    def __init__(self, folder: Path, average: _Average, keep: int) -> None:
         self.folder, self.average, self.keep = folder, average, keep
-        self.fingerprint = fingerprint
         self.history: list[dict[str, float]] = []
         self.best: list[tuple[float, int]] = []
         self.loops: dict[str, Any] = {}  # Lightning's counters before any step
@@ -210,7 +212,7 @@ class _Keeper(Checkpoint):
         return self.folder / f"best-{step:07d}.safetensors"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"fingerprint": self.fingerprint, "history": self.history, "best": self.best}
+        return {"history": self.history, "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history = state["history"]
@@ -338,24 +340,51 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _resumable(folder: Path, fingerprint: str) -> tuple[Path | None, int]:
-    """The saved state and its step, if it is of this very run; otherwise the folder is emptied."""
-    state = folder / "last.ckpt"
+def state_folder(folder: Path, identity: dict[str, Any]) -> Path:
+    """Where in a run's folder the training of this identity keeps its state: each has a folder of its own."""
+    text = json.dumps(identity, sort_keys=True)
+    return folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """The keys whose values differ, at the depth where they do."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [name]
+    keys = sorted(old.keys() | new.keys())
+    prefix = f"{name}." if name else ""
+    return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{prefix}{key}")]
+
+
+def _resumable(own: Path, identity: dict[str, Any]) -> tuple[Path | None, int]:
+    """The saved state of this very training and its step; of others' states a line each is told."""
+    state = own / "last.ckpt"
     if state.exists():
         try:
-            saved = torch.load(state, map_location="cpu", weights_only=True)
-            if saved["callbacks"]["_Keeper"]["fingerprint"] == fingerprint:
-                return state, saved["global_step"]
+            return state, torch.load(state, map_location="cpu", weights_only=True)["global_step"]
         except Exception as error:  # torch raises many kinds for a damaged file
-            print(f"{state}: not readable, starting over ({type(error).__name__})", flush=True)
-    discard_state(folder)
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+            print(
+                f"{state}: not readable, starting over ({type(error).__name__})",
+                file=sys.stderr,
+                flush=True,
+            )
+            return None, 0
+    for other in sorted(own.parent.glob(f"*/{_IDENTITY}")):
+        if (other.parent / "last.ckpt").exists():
+            changed = ", ".join(_differences(read_json(other), identity))
+            print(
+                f"{other.parent}: holds an unfinished training of other {shown(changed)}, and is kept:"
+                " undo that change to go on with it. This training starts at step 0",
+                file=sys.stderr,
+                flush=True,
+            )
+    write_json(own / _IDENTITY, identity)
     return None, 0
 
 
-def discard_state(folder: Path) -> None:
-    """Remove the resumable state of a stage whose checkpoint is written; its logs stay."""
-    for path in [folder / "last.ckpt", *folder.glob("best-*.safetensors")]:
+def discard_state(folder: Path, identity: dict[str, Any]) -> None:
+    """Remove the state of a training whose checkpoint is written; its logs stay."""
+    own = state_folder(folder, identity)
+    for path in [own / "last.ckpt", own / _IDENTITY, *own.glob("best-*.safetensors")]:
         path.unlink(missing_ok=True)
 
 
@@ -407,8 +436,8 @@ def fit(
         seed: the run's seed.
         weights: where loss networks' weights may come from.
         device: where to train.
-        folder: resumable state and logs.
-        identity: everything that determines the outcome; a saved state of another is discarded.
+        folder: the run's, in which each identity has a folder for its resumable state and logs.
+        identity: everything that determines the outcome, as JSON holds it; a state of another one is kept.
         place: this process's among those that share the batches, which are joined.
 
     Returns:
@@ -425,16 +454,15 @@ def fit(
         objective_at, validation_objective, networks = objectives(
             method, config, refinement, weights, device
         )
-    text = json.dumps(identity, sort_keys=True)
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()
+    own = state_folder(folder, identity)
     with ExitStack() as stack:
         found: tuple[Path | None, int] = None, 0
         if place.rank == 0:
             stack.enter_context(_locked(folder))
-            found = _resumable(folder, fingerprint)
+            found = _resumable(own, identity)
         state, done = from_first(place, found)
         average = _Average(config.ema)
-        keeper = _Keeper(folder, average, config.keep, fingerprint)
+        keeper = _Keeper(own, average, config.keep)
         module = _Stage(
             method.to(memory_format=training_layout(method, device)),  # type: ignore[call-overload]
             objective_at,
@@ -458,7 +486,7 @@ def fit(
                 num_sanity_val_steps=0,
                 limit_val_batches=1.0 if len(validation) else 0,
                 callbacks=[average, keeper, _Progress(label)],
-                logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+                logger=TensorBoardLogger(own, name="", version="tensorboard"),
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ssimbad.similarity import ssim
-from ssimbad.training.settings import Strategy
+
+if TYPE_CHECKING:
+    from ssimbad.training.schema import Strategy
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ssimbad.methods.base import Batch, RefinedMethod, TrainedMethod
-from ssimbad.section import Section
 from ssimbad.training.losses import refinement_losses
-from ssimbad.training.settings import RefineConfig, Schedule
+from ssimbad.training.schema import RefineConfig, Schedule
+
+if TYPE_CHECKING:
+    from ssimbad.schema import Section
 
 Objective = Callable[[Batch, torch.Generator], dict[str, Tensor]]
 ByProgress = Callable[[float], Objective]

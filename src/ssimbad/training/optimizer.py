@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssimbad.training.settings import Schedule, StageConfig
+from ssimbad.training.schema import Schedule, StageConfig
 
 _MOMENTUM = 0.95
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)

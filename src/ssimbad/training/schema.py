@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
-from ssimbad.section import Section
+from ssimbad.schema import Section
 
 Strategy = Literal["mse", "lpips-vgg", "ssim", "clip"]
 """The refinement strategies: which distance of sampled images to the truth is minimised."""

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from ssimbad.training.settings import Schedule, in_steps, learning_rate
+from ssimbad.training.schema import Schedule, in_steps, learning_rate
 
 PUBLISHED = {
     "steps": 0,

@@ -1,46 +1,27 @@
-"""SCFT (Lee et al., CVPR 2020): augmented-self reference and spatially corresponding feature transfer.
-
-The reference is a warp of the colour-jittered image a(I), the target a(I) itself. Generator and
-discriminator step at once, each by its own Adam, from the gradients at the same weights.
-"""
+"""SCFT's losses; its networks are in :mod:`ssimbad.networks.scft`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 from torch.func import functional_call
 
-from ssimbad.methods.base import Batch, Noise, Stage, TrainedMethod
-from ssimbad.networks.scft import STRIDE, Discriminator, Generator, SCFTConfig
-from ssimbad.networks.unet import UNetConfig
-from ssimbad.noise.transforms import Phi
-from ssimbad.section import Section
+from ssimbad.methods.base import Batch, Noise, TrainedMethod
+from ssimbad.methods.scft import SCFTMethodConfig
+from ssimbad.networks.scft import Discriminator, Generator
+
+if TYPE_CHECKING:
+    from ssimbad.networks.schema import UNetConfig
+    from ssimbad.noise.transforms import Phi
+    from ssimbad.schema import Section
 
 _JITTER = 50 / 255 * 2  # ±50 of 255 grey levels, in [-1, 1]
 _MARGIN = 12.0
 _BETAS = (0.5, 0.999)
-
-
-class SCFTMethodConfig(SCFTConfig):
-    """SCFT."""
-
-    trunk: Literal["auto", "vgg16", "vgg19"] = Field(
-        description="VGG of the perceptual and style losses; auto: vgg19 where its weights can be had"
-    )
-    depth: int = Field(ge=1, le=5, description="perceptual maps relu1_1 … relu<depth>_1")
-    adversarial: float = Field(ge=0, description="weight of the LSGAN loss (published: 1)")
-    reconstruction: float = Field(ge=0, description="weight of the L1 loss (published: 30)")
-    triplet: float = Field(ge=0, description="weight of the similarity triplet (published: 1)")
-    perceptual: float = Field(ge=0, description="weight of the perceptual loss (published: 0.01)")
-    style: float = Field(ge=0, description="weight of the style loss (published: 50)")
-    discriminator_lr: float = Field(
-        gt=0, description="discriminator's learning rate in the generator's (published: 2)"
-    )
 
 
 def gram(features: Tensor) -> Tensor:
@@ -103,11 +84,6 @@ def triplet_loss(
 
 class SCFT(TrainedMethod):
     """A conditional GAN; one network call an image, no noise."""
-
-    section: ClassVar[type[Section] | None] = SCFTMethodConfig
-    own_recipe: ClassVar[bool] = True
-    rows: ClassVar[dict[str, Stage]] = {"scft": "train"}
-    stride: ClassVar[int] = STRIDE
 
     def __init__(self, section: Section, unet: UNetConfig, phi: Phi) -> None:
         super().__init__(section, unet, phi)
@@ -195,4 +171,4 @@ class SCFT(TrainedMethod):
         return self.generator(sketch, reference)[0]
 
 
-METHOD = SCFT
+MODEL = SCFT

@@ -1,33 +1,24 @@
-"""Vanilla EDM (Karras et al. 2022) on the same network: what SSIMBaD is without φ*."""
+"""EDM's noise levels."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from ssimbad.methods.base import Stage
-from ssimbad.methods.denoising import DenoisingConfig, DenoisingMethod
-from ssimbad.networks.unet import UNetConfig
-from ssimbad.noise.transforms import Phi
-from ssimbad.section import Section
+from ssimbad.methods.denoising import DenoisingMethod
+from ssimbad.methods.edm import EDMConfig
 
-
-class EDMConfig(DenoisingConfig):
-    """Vanilla EDM."""
-
-    p_mean: float = Field(description="mean of ln σ in training (EDM: -1.2)")
-    p_std: float = Field(gt=0, description="standard deviation of ln σ in training (EDM: 1.2)")
+if TYPE_CHECKING:
+    from ssimbad.networks.schema import UNetConfig
+    from ssimbad.noise.transforms import Phi
+    from ssimbad.schema import Section
 
 
 class EDM(DenoisingMethod):
     """Trained on ln σ ~ N(p_mean, p_std²), sampled at σ evenly spaced in ln σ, c_noise = ln(σ)/4."""
-
-    section: ClassVar[type[Section] | None] = EDMConfig
-    rows: ClassVar[dict[str, Stage]] = {"edm": "train", "edm_refined": "refine"}
 
     def __init__(self, section: Section, unet: UNetConfig, phi: Phi) -> None:
         assert isinstance(section, EDMConfig)
@@ -43,4 +34,4 @@ class EDM(DenoisingMethod):
         return torch.exp(self.p_mean + self.p_std * torch.randn(count, generator=generator))
 
 
-METHOD = EDM
+MODEL = EDM

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from ssimbad.methods import rows
-from ssimbad.section import Section
+from ssimbad.schema import Section
 
 
 def _known(value: list[str]) -> list[str]:
@@ -15,6 +15,14 @@ def _known(value: list[str]) -> list[str]:
         if row not in rows():
             raise ValueError(f"no row {row!r}: rows are {', '.join(rows())}")
     return value
+
+
+class InferConfig(Section):
+    """Colorizing the test set."""
+
+    batch: int = Field(
+        ge=1, description="images at once in each process; changes nothing above 1/255"
+    )
 
 
 class EvaluateConfig(Section):

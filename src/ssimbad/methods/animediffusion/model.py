@@ -1,15 +1,10 @@
-"""AnimeDiffusion (Cao et al., TVCG 2024): DDPM on the shared U-Net, finetuned through DDIM.
-
-The original's conditional inversion calls its network without the timestep;
-``refinement.timeless_inversion`` does so too.
-"""
+"""AnimeDiffusion's network, losses and sampler."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -24,70 +19,22 @@ from ssimbad.diffusion.ddpm import (
     timesteps,
 )
 from ssimbad.diffusion.guidance import guided
-from ssimbad.methods.base import Batch, Noise, RefinedMethod, Stage
-from ssimbad.networks.unet import UNet, UNetConfig
-from ssimbad.noise.transforms import Phi
-from ssimbad.section import Section
+from ssimbad.methods.animediffusion import (
+    AnimeDiffusionConfig,
+    AnimeDiffusionRefinement,
+    AnimeDiffusionSampling,
+)
+from ssimbad.methods.base import Batch, Noise, RefinedMethod
+from ssimbad.networks.unet import UNet
 
-_SPACING = "leading (published): 1, 1 + Δ, …; trailing: …, 999"
-
-
-class AnimeDiffusionSampling(Section):
-    """How images are sampled: DDIM."""
-
-    steps: int = Field(ge=1, le=TIMESTEPS, description="network calls (published: 50)")
-    timesteps: Literal["leading", "trailing"] = Field(description=_SPACING)
-    eta: float = Field(ge=0, le=1, description="0: deterministic; 1 (published): DDPM's variance")
-    guidance: float = Field(
-        ge=0,
-        description="classifier-free guidance scale; 1: none. Finetuning trains no free branch",
-    )
-
-
-class AnimeDiffusionRefinement(Section):
-    """Finetuning through DDIM from the truth's inversion."""
-
-    steps: int = Field(ge=1, le=TIMESTEPS, description="DDIM steps unrolled (published: 10)")
-    timesteps: Literal["leading", "trailing"] = Field(description=_SPACING)
-    eta: float = Field(ge=0, le=1, description="of the unrolled sampler (published: 1)")
-    inversion_steps: int = Field(
-        ge=2, le=TIMESTEPS, description="timesteps of the truth's inversion (published: 10)"
-    )
-    clamp_gradient: bool = Field(
-        description="lose the gradient where x̂_0 is clamped, as published (published: true)"
-    )
-    timeless_inversion: bool = Field(
-        description="invert without telling the network the timestep (published code: true)"
-    )
-    checkpointing: bool = Field(
-        description="recompute activations in the backward pass: memory of one step, a third more time"
-    )
-
-
-class AnimeDiffusionConfig(Section):
-    """AnimeDiffusion."""
-
-    conditioning_dropout: float = Field(
-        ge=0, lt=1, description="fraction of training images without condition (published code: 0)"
-    )
+if TYPE_CHECKING:
+    from ssimbad.networks.schema import UNetConfig
+    from ssimbad.noise.transforms import Phi
+    from ssimbad.schema import Section
 
 
 class AnimeDiffusion(RefinedMethod):
     """ε̂(x_t, t) from [x_t, sketch, reference], T = 1000, β linear from 1e-6 to 1e-2."""
-
-    section: ClassVar[type[Section] | None] = AnimeDiffusionConfig
-    refinement: ClassVar[type[Section] | None] = AnimeDiffusionRefinement
-    sampling: ClassVar[type[Section] | None] = AnimeDiffusionSampling
-    usual_sampling: ClassVar[dict[str, Any]] = {
-        "steps": 2,
-        "timesteps": "trailing",
-        "eta": 1.0,
-        "guidance": 1.0,
-    }
-    rows: ClassVar[dict[str, Stage]] = {
-        "animediffusion": "train",
-        "animediffusion_finetuned": "refine",
-    }
 
     def __init__(self, section: Section, unet: UNetConfig, phi: Phi) -> None:
         super().__init__(section, unet, phi)
@@ -154,4 +101,4 @@ class AnimeDiffusion(RefinedMethod):
         return ddim(predict, noise(0), times, sampling.eta, noise).clamp(-1, 1)
 
 
-METHOD = AnimeDiffusion
+MODEL = AnimeDiffusion

@@ -1,19 +1,19 @@
-"""The floor: the (warped) reference itself, handed back."""
+"""The reference handed back."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ssimbad.methods.base import Method, Noise, Stage
-from ssimbad.section import Section
+from ssimbad.methods.base import Method, Noise
+
+if TYPE_CHECKING:
+    from ssimbad.schema import Section
 
 
 class Reference(Method):
     """Copies the reference; a method is useful only above this row."""
-
-    rows: ClassVar[dict[str, Stage]] = {"reference": "none"}
 
     def colorize(
         self, sketch: Tensor, reference: Tensor, noise: Noise, sampling: Section | None
@@ -22,4 +22,4 @@ class Reference(Method):
         return reference
 
 
-METHOD = Reference
+MODEL = Reference

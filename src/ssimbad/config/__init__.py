@@ -1,0 +1,1 @@
+"""The config: its schema, and the files it is read from."""

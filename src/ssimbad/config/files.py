@@ -1,0 +1,127 @@
+"""Config files: read, laid over one another, validated before any work. Nothing else reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssimbad.config.schema import Config, validate
+from ssimbad.errors import UserError, shown
+from ssimbad.layout import overlap
+
+BASE = Path("config.yaml")
+"""The default config; other files are overlays on it."""
+_EXTENDS = (
+    "extends"  # key of an overlay: the file, seen from its own folder, that it is an overlay on
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key stands once: plain YAML lets the last of several win."""
+
+
+def _distinct_keys(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key, _ in node.value:
+        if key.value in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key.value!r} stands twice", key.start_mark
+            )
+        seen.add(key.value)
+    return loader.construct_mapping(node)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _distinct_keys)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable ({shown(error)})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2000-99-99
+        detail = shown(" ".join(str(error).split()))
+        raise UserError(f"{path}: not valid YAML ({detail})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: must hold keys and values")
+    return values
+
+
+def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        below = base.get(key)
+        both = isinstance(value, dict) and isinstance(below, dict)
+        merged[key] = _overlay(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _read_overlay(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What an overlay says, on top of what the overlay says that it extends."""
+    values = _read(path)
+    extended = values.pop(_EXTENDS, None)
+    if extended is None:
+        return values
+    if not isinstance(extended, str):
+        raise UserError(f"{path}: {_EXTENDS}: must be the name of a file")
+    if path.resolve() in below:
+        raise UserError(f"{path}: {_EXTENDS}: leads back to itself")
+    base = _read_overlay(path.parent / extended, (*below, path.resolve()))
+    return _overlay(base, values)
+
+
+def load(overlays: list[Path], values: dict[str, Any] | None = None, base: Path = BASE) -> Config:
+    """``config.yaml`` of the current folder with overlays on it, the last one uppermost.
+
+    Args:
+        overlays: files that say what differs; one may be an overlay on another, its key ``extends``.
+        values: what else differs, on top of all.
+        base: the default config; it may be missing where an overlay is a whole config, as a run leaves it.
+
+    Raises:
+        UserError: a file or a value is at fault, or the results would lie where the user's files are.
+    """
+    merged = _read(base) if base.exists() or not overlays else {}
+    for path in overlays:
+        merged = _overlay(merged, _read_overlay(path))
+    # Snakemake hands on what the files say, this key too.
+    merged = _overlay(merged, {k: v for k, v in (values or {}).items() if k != _EXTENDS})
+    where = str(overlays[-1] if overlays else base)
+    try:
+        config = validate(merged, where)
+    except UserError:
+        if base.exists():
+            raise
+        raise UserError(f"{base}: no such file, which {where} is an overlay on") from None
+    _check_places(config, where)
+    return config
+
+
+def _check_places(config: Config, where: str) -> None:
+    """Refuse a results folder in which a run could write over what is the user's."""
+    images = config.data.folder.path if config.data.source == "folder" else None
+    faults = overlap(config.results, {"data.folder.path": images} if images else {})
+    if Path.cwd().is_relative_to(Path(config.results).resolve()):
+        faults.append(
+            f"results: {shown(config.results)}: holds the folder that the command runs in"
+        )
+    if faults:
+        raise UserError("\n".join(f"{where}: {fault}" for fault in faults))
+
+
+def load_merged(path: Path) -> Config:
+    """A whole config in one file, as a run leaves it.
+
+    Raises:
+        UserError: the file or a value is at fault.
+    """
+    return validate(_read(path), str(path))
+
+
+def to_yaml(config: Config) -> str:
+    """The whole config as a file that :func:`load` and :func:`load_merged` read."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

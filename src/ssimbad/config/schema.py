@@ -1,0 +1,244 @@
+"""The schema of the whole config: the rooms' sections composed, and what must hold between them."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from ssimbad.data.schema import DataConfig
+from ssimbad.errors import UserError, shown
+from ssimbad.evaluation.schema import EvaluateConfig, InferConfig, OracleConfig, SweepConfig
+from ssimbad.methods import Run, methods, rows
+from ssimbad.networks.schema import UNetConfig
+from ssimbad.noise.schema import PhiConfig
+from ssimbad.schema import DEVICES, Section
+from ssimbad.training.schema import RefineConfig, Schedule, StageConfig
+
+if TYPE_CHECKING:
+    from ssimbad.methods.declaration import Declaration
+
+
+class Config(Section):
+    """The config, without the methods' sections; :func:`schema` is with them."""
+
+    results: str = Field(min_length=1, description="folder of everything the run leaves")
+    seed: int = Field(ge=0, description="seed of all randomness but training's")
+    seeds: list[int] = Field(
+        min_length=1, description="training seeds; every trained row is trained with each"
+    )
+    device: str = Field(pattern=DEVICES, description="auto: a GPU where there is one")
+    compile: bool = Field(
+        description="have torch.compile translate the network that colorizes, at each start anew:"
+        " for long runs on a GPU; numbers change by rounding"
+    )
+    devices: int = Field(
+        ge=1, description="processes on a node that share training and colorizing, a GPU for each"
+    )
+    nodes: int = Field(ge=1, description="nodes that share training and colorizing")
+    weights: Literal["auto", "official", "index"] = Field(
+        description="where frozen networks' weights come from: any source, official hosts, package index"
+    )
+    rows: list[str] = Field(min_length=1, description="rows of the table, in its order")
+    data: DataConfig
+    phi: PhiConfig
+    unet: UNetConfig
+    train: StageConfig
+    refine: RefineConfig
+    infer: InferConfig
+    evaluate: EvaluateConfig
+    sweep: SweepConfig
+    oracle: OracleConfig
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: list[int]) -> list[int]:
+        if min(value) < 0 or len(set(value)) < len(value):
+            raise ValueError("must be different numbers from 0 up")
+        return value
+
+    @field_validator("rows")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        for row in value:
+            if row not in rows():
+                raise ValueError(f"no row {row!r}: rows are {', '.join(rows())}")
+            if value.count(row) > 1:
+                raise ValueError(f"row {row!r} stands twice")
+        return value
+
+    def section(self, method: str) -> Any:
+        """The section of a method; None where it has none."""
+        return getattr(self, method, None)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The trainings and other runs of the table's rows, each with each training seed."""
+        return [
+            Run(row if k == 0 else f"{row}@{seed}")
+            for row in self.rows
+            for k, seed in enumerate(self.seeds)
+            if k == 0 or Run(row).stage != "none"
+        ]
+
+    @property
+    def trained_runs(self) -> list[Run]:
+        """The runs that the table's rows need trained, each once."""
+        return list(dict.fromkeys(run.trained for run in self.runs if run.stage != "none"))
+
+    @property
+    def pretrained_runs(self) -> list[Run]:
+        """The runs that :attr:`trained_runs` start from, or are, each once."""
+        return sorted({run.pretrained for run in self.trained_runs})
+
+    @property
+    def swept_rows(self) -> list[Run]:
+        """The rows whose quality is measured against network calls."""
+        return [Run(row) for row in self.sweep.rows if row in self.rows]
+
+    @property
+    def guided_rows(self) -> list[Run]:
+        """The rows whose sampling the truth steers."""
+        return [Run(row) for row in self.oracle.rows if row in self.rows]
+
+    def seed_of(self, run: Run) -> int:
+        """The training seed of a run."""
+        return self.seeds[0] if run.seed is None else run.seed
+
+
+def _consistent(config: Config) -> Config:
+    multiple = 2 ** (len(config.unet.multipliers) - 1)
+    if config.data.size % multiple:
+        raise ValueError(
+            f"data.size ({config.data.size}) must be a multiple of {multiple},"
+            f" as unet.multipliers has {len(config.unet.multipliers)} levels"
+        )
+    for row in config.rows:
+        stride = methods()[Run(row).method].stride
+        if config.data.size % stride:
+            raise ValueError(
+                f"data.size ({config.data.size}) must be a multiple of {stride} for row {row!r}"
+            )
+    _check_sharing(config)
+    for name, recipe in _recipes(config).items():
+        unvalidated = config.data.source == "folder" and config.data.folder.validation == 0
+        if unvalidated and recipe.choose_by == "validation":
+            raise ValueError(
+                "data.folder.validation (0) leaves no images to validate with, as"
+                f" {name}.choose_by (validation) needs"
+            )
+    for row in config.sweep.rows:
+        sampling = methods()[Run(row).method].sampling
+        if sampling is None or "steps" not in sampling.model_fields:
+            raise ValueError(f"sweep.rows: {row!r} has no number of sampling steps to vary")
+    for row in config.oracle.rows:
+        if not methods()[Run(row).method].denoiser:
+            raise ValueError(
+                f"oracle.rows: {row!r} is no denoiser, as edm's and ssimbad's rows are"
+            )
+    return config
+
+
+def _recipes(config: Config) -> dict[str, Schedule]:
+    """How every stage is optimised, by the key of its section."""
+    own = {
+        f"{name}.recipe": config.section(name).recipe
+        for name, method in methods().items()
+        if method.own_recipe
+    }
+    return {"train": config.train, "refine": config.refine} | own
+
+
+def _check_sharing(config: Config) -> None:
+    count = config.devices * config.nodes
+    if count > 1 and ":" in config.device:
+        raise ValueError(
+            f"device ({config.device}) names one GPU: with {count} processes"
+            " (devices × nodes) it must be auto, cpu or cuda"
+        )
+    batches = {f"{key}.batch": recipe.batch for key, recipe in _recipes(config).items()}
+    for key, batch in batches.items():
+        if batch % count:
+            raise ValueError(f"{key} ({batch}) must be a multiple of devices × nodes ({count})")
+
+
+def parts_of(method: Declaration) -> dict[str, type[Section]]:
+    """The schemas of the parts of a method's section that single phases read."""
+    given = {
+        "recipe": Schedule if method.own_recipe else None,
+        "refinement": method.refinement,
+        "sampling": method.sampling,
+    } | {row.part: method.sampling for row in method.rows.values() if row.of}
+    return {part: kind for part, kind in given.items() if kind}
+
+
+@cache
+def schema() -> type[Config]:
+    """The model of the whole config: the common sections and one for each method that has one."""
+    sections: dict[str, Any] = {}
+    for name, method in methods().items():
+        if method.section:
+            parts = {part: (kind, ...) for part, kind in parts_of(method).items()}
+            composed = create_model(  # type: ignore[call-overload]
+                name, __base__=method.section, __doc__=method.section.__doc__, **parts
+            )
+            sections[name] = (composed, ...)
+    validators: Any = {"consistent": model_validator(mode="after")(_consistent)}
+    return create_model("Config", __base__=Config, __validators__=validators, **sections)
+
+
+def _fault(error: Any) -> str:
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{path}: missing"
+    if error["type"] == "extra_forbidden":
+        known: Any = schema()
+        for part in error["loc"][:-1]:
+            known = known.model_fields[part].annotation
+        value = json.dumps(error["input"], default=str)
+        return f"{path}: {value}: no such key: keys here are {', '.join(known.model_fields)}"
+    message = error["msg"].removeprefix("Value error, ")
+    value = error["input"]
+    shown = "" if isinstance(value, dict) else f": {json.dumps(value, default=str)}"
+    return f"{path}{shown}: {message[0].lower()}{message[1:]}".removeprefix(": ")
+
+
+def validate(values: dict[str, Any], where: str = "config") -> Config:
+    """The typed config.
+
+    Raises:
+        UserError: one line a fault, with the key's path, its value and what is allowed.
+    """
+    try:
+        return schema().model_validate(values)
+    except ValidationError as error:
+        faults = [f"{where}: {shown(_fault(e))}" for e in error.errors()]
+        raise UserError("\n".join(faults)) from None
+
+
+def describe() -> str:
+    """Every key with its type or range and meaning, one a line."""
+    lines: list[str] = []
+
+    def walk(model: type[BaseModel], prefix: str) -> None:
+        fields = model.model_json_schema()["properties"]
+        for name, field in model.model_fields.items():
+            path = f"{prefix}{name}"
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                lines.append(f"{path}: {(field.annotation.__doc__ or '').splitlines()[0]}")
+                walk(field.annotation, f"{path}.")
+            else:
+                facts = {k: v for k, v in fields[name].items() if k not in ("title", "description")}
+                lines.append(f"{path}: {field.description} {json.dumps(facts)}")
+
+    walk(schema(), "")
+    return "\n".join(lines)

@@ -1,0 +1,136 @@
+"""Results that DVC brought: Snakemake, which knows them by their times only, is told which are current."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ruamel.yaml import YAML
+
+from ssimbad.errors import UserError, shown
+
+_CHILD = "SSIMBAD_TOUCHING"
+_LOCK = Path("dvc.lock")
+
+
+def _differs_beyond_config(changes: list[Any]) -> bool:
+    """Whether DVC finds more of a stage changed than values in config.yaml."""
+    for change in changes:
+        if not isinstance(change, dict) or set(change) != {"changed deps"}:
+            return True
+        if set(change["changed deps"]) != {"config.yaml"}:
+            return True
+    return False
+
+
+def _params(stage: dict[str, Any]) -> dict[str, Any]:
+    return stage.get("params", {}).get("config.yaml", {})
+
+
+def _dirty(stages: dict[str, Any], status: dict[str, Any], config: dict[str, Any]) -> set[str]:
+    """The stages that are not what ``config`` and today's code made, and all that build on them."""
+    dirty = {
+        name
+        for name, stage in stages.items()
+        if _differs_beyond_config(status.get(name, []))
+        or any(config.get(key) != value for key, value in _params(stage).items())
+    }
+    while True:
+        outs = [out["path"] for name in dirty for out in stages[name].get("outs", [])]
+        more = {
+            name
+            for name, stage in stages.items()
+            if any(dep["path"] == out for dep in stage.get("deps", []) for out in outs)
+        }
+        if more <= dirty:
+            return dirty
+        dirty |= more
+
+
+def _output_of(tool: str, *arguments: str) -> str:
+    """What a command of this environment prints.
+
+    Raises:
+        UserError: it failed; its last words are told.
+    """
+    command = [sys.executable, "-m", tool, *arguments]
+    done = subprocess.run(command, env=os.environ | {_CHILD: "1"}, capture_output=True, text=True)
+    if done.returncode:
+        words = done.stderr.strip().splitlines() or ["failed"]
+        raise UserError(f"{tool}: {shown(words[-1])}")
+    return done.stdout
+
+
+def _make_old(path: Path) -> None:
+    for each in (path, *path.rglob("*")):
+        os.utime(each, (1, 1))  # not 0, which Snakemake takes for no time at all
+
+
+def _is_project() -> bool:
+    """Whether DVC has locked results here, and neither it nor adoption is what runs this."""
+    ours = {"DVC_STAGE", _CHILD} & set(os.environ)
+    return _LOCK.is_file() and Path(".dvc").is_dir() and not ours
+
+
+def _stages() -> dict[str, Any]:
+    # YAML 1.2, as DVC writes it: to PyYAML a number like 1e-06 is text.
+    return YAML(typ="safe").load(_LOCK)["stages"]
+
+
+def check_adopted(snakemake: Path) -> None:
+    """Stop before results that DVC brought are made anew.
+
+    Args:
+        snakemake: Snakemake's own folder, ``.snakemake``.
+
+    Raises:
+        UserError: there are such results, and Snakemake has no record of any.
+    """
+    if not _is_project() or any((snakemake / "metadata").glob("*")):
+        return
+    outs = [out["path"] for stage in _stages().values() for out in stage.get("outs", [])]
+    if brought := next((path for path in outs if Path(path).exists()), None):
+        raise UserError(
+            f"{shown(brought)}: was brought by DVC: `ssimbad adopt` has Snakemake take over what DVC brought,"
+            " then run this again; or remove the results to make them anew"
+        )
+
+
+def adopt() -> None:
+    """Have Snakemake take the results that DVC vouches for as its own.
+
+    A ``dvc pull`` or ``dvc checkout`` leaves files in no order of time and without Snakemake's records. DVC
+    is asked which stages are as locked, values in config.yaml aside. Those are touched in order under the
+    locked config, so that Snakemake itself notices what has been edited since. Results of stages whose code
+    has changed are made older than everything.
+
+    Raises:
+        UserError: there is no ``dvc.lock`` here, or DVC or Snakemake fails.
+    """
+    if not _is_project():
+        raise UserError(f"{_LOCK}: no such file beside a .dvc folder: there is nothing to adopt")
+    status = json.loads(_output_of("dvc", "status", "--json"))
+    stages = _stages()
+    # The later stages' params are the whole config.
+    config = max((_params(stage) for stage in stages.values()), key=len)
+    dirty = _dirty(stages, status, config)
+    commands = [stage["cmd"] for name, stage in stages.items() if name not in dirty]
+    if commands:
+        with tempfile.TemporaryDirectory() as folder:
+            locked = Path(folder) / "config.yaml"
+            locked.write_text(yaml.safe_dump(config), encoding="utf-8")
+            targets = [(c if isinstance(c, str) else c[-1]).split()[-1] for c in commands]
+            touch = ["--touch", "--forceall", "--cores", "1", "--quiet", "all"]
+            _output_of("snakemake", *targets, *touch, "--configfile", str(locked))
+    for name in dirty:
+        if not any("changed outs" in c for c in status.get(name, []) if isinstance(c, dict)):
+            for out in stages[name].get("outs", []):
+                if Path(out["path"]).exists():
+                    _make_old(Path(out["path"]))
+    print(f"{len(commands)} of {len(stages)} stages adopted")

@@ -1,0 +1,35 @@
+"""SSIMBaD's noise levels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ssimbad.methods.denoising import DenoisingMethod
+from ssimbad.methods.ssimbad import SSIMBaDConfig
+
+if TYPE_CHECKING:
+    from ssimbad.networks.schema import UNetConfig
+    from ssimbad.noise.transforms import Phi
+    from ssimbad.schema import Section
+
+
+class SSIMBaD(DenoisingMethod):
+    """Trained on σ uniform in φ*, sampled at σ evenly spaced in φ*, c_noise = φ*(σ)."""
+
+    def __init__(self, section: Section, unet: UNetConfig, phi: Phi) -> None:
+        assert isinstance(section, SSIMBaDConfig)
+        super().__init__(section, unet, phi)
+
+    def noise_code(self, sigma: Tensor) -> Tensor:
+        """φ*(σ)."""
+        return self.spacing(sigma)
+
+    def draw_sigma(self, count: int, generator: torch.Generator) -> Tensor:
+        """Uniform in φ* from sigma_min to sigma_max."""
+        return self.spacing.uniform(torch.rand(count, generator=generator))
+
+
+MODEL = SSIMBaD

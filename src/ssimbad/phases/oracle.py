@@ -1,0 +1,43 @@
+"""A row's quality when the ground truth steers its sampling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ssimbad.data.store import Split, read_pairs
+from ssimbad.devices import device_of
+from ssimbad.evaluation.compare import to_csv
+from ssimbad.evaluation.oracle import oracle
+from ssimbad.files import write_text
+from ssimbad.methods.denoising import DenoisingMethod
+from ssimbad.methods.schema import SamplingConfig
+from ssimbad.phases.trained import read_trained
+
+if TYPE_CHECKING:
+    from ssimbad.layout import Results
+    from ssimbad.phases.slices import PhaseConfig
+
+
+def run(config: PhaseConfig, results: Results) -> None:
+    """Measure the row under oracle guidance."""
+    run = config.run
+    assert run is not None
+    assert isinstance(config.method, SamplingConfig)
+    method, _ = read_trained(run, results, config.trained_by)
+    assert isinstance(method, DenoisingMethod)
+    split, device = Split(results.data, "test"), device_of(config.device)
+    records = oracle(
+        method,
+        config.method,
+        split,
+        {"same": {name: name for name in split.names}, "cross": read_pairs(results.data)},
+        config.data.warp,
+        config.seed,
+        config.oracle,
+        config.evaluate.resamples,
+        config.weights,
+        device,
+        f"oracle {run}",
+    )
+    records = [{"method": run} | record for record in records]
+    write_text(results.oracle / f"{run}.csv", to_csv(records, list(records[0])))

@@ -1,0 +1,29 @@
+"""Trajectory refinement of a row, from its pretrained checkpoint into its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ssimbad.files import sha256_file
+from ssimbad.phases.trained import read_trained
+from ssimbad.phases.training import fit_and_save
+
+if TYPE_CHECKING:
+    from ssimbad.layout import Results
+    from ssimbad.phases.slices import PhaseConfig
+
+
+def run(config: PhaseConfig, results: Results) -> None:
+    """Train a model through its sampler."""
+    assert config.run is not None
+    assert config.method is not None
+    before = config.run.pretrained
+    source = results.checkpoint(before)
+    method, header = read_trained(before, results)
+    header = {k: v for k, v in header.items() if k != "best"} | {
+        "row": config.run,
+        "stage": "refine",
+        "pretrained": sha256_file(source),
+        "refinement": config.method.model_dump(mode="json"),
+    }
+    fit_and_save(method.train(), header, config.refine, config, results, config.method)

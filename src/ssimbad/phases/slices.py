@@ -1,0 +1,125 @@
+"""What of the config each phase reads: all that it is tracked by, and all that it is given."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from ssimbad.config.schema import Config, parts_of
+from ssimbad.methods import Run, methods, rows
+from ssimbad.phases import PHASES, Phase
+from ssimbad.schema import Section
+from ssimbad.training.schema import RefineConfig, Schedule
+
+if TYPE_CHECKING:
+    from ssimbad.data.schema import DataConfig
+    from ssimbad.evaluation.schema import EvaluateConfig, InferConfig, OracleConfig, SweepConfig
+    from ssimbad.networks.schema import UNetConfig
+    from ssimbad.noise.schema import PhiConfig
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a phase's part of the config, as checkpoints and the phases that use them note it."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _part_of(phase: Phase, run: Run) -> str | None:
+    """The part of the method's section that a phase reads; None: none, or for training all but the parts."""
+    if phase.name == "refine":
+        return "refinement"
+    return rows()[run.row].part if phase.checkpoint else None
+
+
+def _method_values(config: Config, phase: Phase, run: Run) -> dict[str, Any] | None:
+    section = config.section(run.method)
+    values = {} if section is None else section.model_dump(mode="json")
+    if phase.name == "train":
+        return {k: v for k, v in values.items() if k not in parts_of(methods()[run.method])}
+    return values.get(_part_of(phase, run) or "")
+
+
+def _trained_by(config: Config, run: Run) -> list[str]:
+    """Digests of what each training stage of a run reads of the config."""
+    stages = [] if run.stage == "none" else [("train", run.pretrained)]
+    stages += [("refine", run.trained)] if run.stage == "refine" else []
+    return [digest(phase_json(config, *stage)) for stage in stages]
+
+
+def phase_json(config: Config, name: str, run: Run | None = None) -> str:
+    """All that a phase (of a run) reads of the config, as canonical JSON."""
+    phase, values = PHASES[name], config.model_dump(mode="json")
+    if phase.keys is None:
+        return json.dumps(values, sort_keys=True)
+    chosen = {key: values[key] for key in phase.keys}
+    if run is not None:
+        chosen["method"] = _method_values(config, phase, run)
+        if name in ("train", "refine"):
+            chosen["seed"] = config.seed_of(run)
+        if name == "train" and methods()[run.method].own_recipe:
+            chosen["train"] = values[run.method]["recipe"]
+        if phase.checkpoint:
+            chosen["trained_by"] = _trained_by(config, run)
+    return json.dumps(chosen, sort_keys=True)
+
+
+class PhaseConfig:
+    """What one phase may read of the config, and nothing else: other attributes are not set.
+
+    The workflow tracks :func:`phase_json`, so a phase cannot depend on a key whose change would go unnoticed.
+
+    Attributes:
+        run: what the phase is run for; None where it is not of a row.
+        values: :func:`phase_json`, as values.
+        digest: of that.
+        trained_by: where a checkpoint is used, the digests that its training stages must have had.
+        method: what the phase reads of the section of the run's method: the section for ``train``, its part
+            ``refinement``, or the one that says how to sample.
+        whole: the config, of the report, which reads all of it.
+    """
+
+    values: dict[str, Any]
+    digest: str
+    trained_by: list[str]
+    method: Section | None
+    whole: Config
+
+    seed: int
+    device: str
+    compile: bool
+    devices: int
+    nodes: int
+    weights: str
+    data: DataConfig
+    phi: PhiConfig
+    unet: UNetConfig
+    train: Schedule
+    refine: RefineConfig
+    infer: InferConfig
+    evaluate: EvaluateConfig
+    sweep: SweepConfig
+    oracle: OracleConfig
+
+    def __init__(self, config: Config, name: str, run: Run | None = None) -> None:
+        phase, text = PHASES[name], phase_json(config, name, run)
+        self.run, self.values, self.digest = run, json.loads(text), digest(text)
+        if phase.keys is None:
+            self.whole = config
+            return
+        kinds = {key: field.annotation for key, field in Config.model_fields.items()}
+        if run is not None:
+            declared = methods()[run.method]
+            if declared.own_recipe:
+                kinds["train"] = Schedule
+            stage = {"train": declared.section, "refine": declared.refinement}
+            self.method = _typed(stage.get(name, declared.sampling), self.values["method"])
+        if phase.checkpoint:
+            self.trained_by = self.values["trained_by"]
+        # From values, as tracked: the order of keys in a config file changes nothing.
+        for key in phase.keys:
+            setattr(self, key, _typed(kinds[key], self.values[key]))
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    is_section = isinstance(kind, type) and issubclass(kind, Section)
+    return kind.model_validate(value) if is_section and value is not None else value

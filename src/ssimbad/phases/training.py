@@ -1,0 +1,105 @@
+"""What pretraining and refinement share: fit a model, and leave its checkpoint, history and summary."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from ssimbad.data.store import Split
+from ssimbad.devices import compile_in_place, device_of
+from ssimbad.files import sha256_file, write_json, write_text
+from ssimbad.phases.code import code_of
+from ssimbad.processes import joined, place_of
+from ssimbad.provenance import code_version, digests, machine, packages
+from ssimbad.training import checkpoint
+from ssimbad.training.loop import discard_state, fit
+from ssimbad.training.schema import Schedule, in_steps
+
+if TYPE_CHECKING:
+    from ssimbad.layout import Results
+    from ssimbad.methods.base import TrainedMethod
+    from ssimbad.phases.slices import PhaseConfig
+    from ssimbad.schema import Section
+
+
+def fit_and_save(
+    method: TrainedMethod,
+    header: dict[str, Any],
+    schedule: Schedule,
+    config: PhaseConfig,
+    results: Results,
+    refinement: Section | None = None,
+) -> None:
+    """Fit a stage of a model, then write its checkpoint, history and summary.
+
+    Args:
+        method: the model, with the weights to start from.
+        header: of the checkpoint, what the stage knows of it.
+        schedule: how to optimise.
+        config: the phase's.
+        results: where everything lies.
+        refinement: that stage's part of the method's section; None for pretraining.
+    """
+    run, stage, place = config.run, header["stage"], place_of(config.devices, config.nodes)
+    assert run is not None
+    device = device_of(config.device, place)
+    if config.compile and method.backbone is not None:
+        compile_in_place(method.backbone, device)
+    train = Split(results.data, "train")
+    schedule = in_steps(schedule, len(train))
+    header = header | {
+        "seed": config.seed,
+        "size": config.data.size,
+        "warp": config.data.warp.model_dump(mode="json"),
+        "data": sha256_file(results.data / "manifest.json"),
+        "config": [*header.get("config", []), config.digest],
+        "stages": [
+            *header.get("stages", []),
+            {"stage": stage} | schedule.model_dump(mode="json"),
+        ],
+    }
+    code = code_of(stage, run)
+    identity = {
+        "config": config.values,
+        "header": {k: v for k, v in header.items() if k not in ("config", "stages")},
+        "code": digests(code),
+        "torch": version("torch"),
+    }
+    with joined(place, device):
+        history, summary = fit(
+            method,
+            schedule,
+            refinement,
+            label=f"{stage} {run}",
+            train=train,
+            validation=Split(results.data, "validation"),
+            warp=config.data.warp,
+            redrawn=config.data.redrawn,
+            seed=config.seed,
+            weights=config.weights,
+            device=device,
+            folder=results.work(run),
+            identity=identity,
+            place=place,
+        )
+    if place.rank:
+        return
+    lines = history.to_csv(index=False, lineterminator="\n", float_format="%.8g")
+    write_text(results.history(run), lines)
+    best = {key: summary[key] for key in ("step", schedule.choose_by)}
+    networks = [*header.get("loss_networks", []), *summary["loss_networks"]]
+    header |= {"best": best, "loss_networks": networks}
+    checkpoint.save(results.checkpoint(run), method, header)
+    write_json(
+        results.history(run).with_suffix(".json"),
+        summary
+        | {
+            "parameters": sum(p.numel() for p in method.parameters()),
+            "checkpoint": sha256_file(results.checkpoint(run)),
+            "packages": packages(),
+            "code": code_version(code),
+            "machine": machine(device),
+            "processes": place.count,
+        },
+    )
+    discard_state(results.work(run), identity)

@@ -1,0 +1,159 @@
+def own_checkpoint(wildcards):
+    """The weights that a run's images come from; none of a row without networks."""
+    run = Run(wildcards.row)
+    return [] if run.stage == "none" else str(FILES.checkpoint(run))
+
+
+def pretrained_checkpoint(wildcards):
+    """The weights that a refined row starts from."""
+    return str(FILES.checkpoint(Run(wildcards.row).pretrained))
+
+
+rule train:
+    """Pretrain a row: denoising at noise levels drawn uniformly in φ* (SSIMBaD), or as its method says."""
+    input:
+        DATA,
+        code("train"),
+        phi=PHI,
+    output:
+        checkpoint=f"{RESULTS}/checkpoints/train/{{row}}.safetensors",
+        history=f"{RESULTS}/history/train/{{row}}.csv",
+        summary=f"{RESULTS}/history/train/{{row}}.json",
+    log:
+        log_of("train"),
+    benchmark:
+        benchmark_of("train")
+    wildcard_constraints:
+        row=runs_of("train"),
+    priority: 10
+    conda:
+        "../../environment.yml"
+    threads: threads_of("train", CONFIG, CORES)
+    resources:
+        **granted("train"),
+    params:
+        config=read_by("train"),
+    shell:
+        COMMAND
+
+
+rule refine:
+    """Refine a pretrained row's trajectory: losses on sampled images, through the sampler's steps."""
+    input:
+        DATA,
+        code("refine"),
+        checkpoint=pretrained_checkpoint,
+    output:
+        checkpoint=f"{RESULTS}/checkpoints/refine/{{row}}.safetensors",
+        history=f"{RESULTS}/history/refine/{{row}}.csv",
+        summary=f"{RESULTS}/history/refine/{{row}}.json",
+    log:
+        log_of("refine"),
+    benchmark:
+        benchmark_of("refine")
+    wildcard_constraints:
+        row=runs_of("refine"),
+    priority: 10
+    conda:
+        "../../environment.yml"
+    threads: threads_of("refine", CONFIG, CORES)
+    resources:
+        **granted("refine"),
+    params:
+        config=read_by("refine"),
+    shell:
+        COMMAND
+
+
+rule infer:
+    """Colorize the test set with a row, from same-reference and cross-reference inputs."""
+    input:
+        DATA,
+        code("infer"),
+        checkpoint=own_checkpoint,
+    output:
+        directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS)),
+        record=f"{RESULTS}/images/{{row}}/infer.json",
+    log:
+        log_of("infer"),
+    benchmark:
+        benchmark_of("infer")
+    conda:
+        "../../environment.yml"
+    threads: threads_of("infer", CONFIG, CORES)
+    resources:
+        **granted("infer"),
+    params:
+        config=read_by("infer"),
+    shell:
+        COMMAND
+
+
+rule evaluate:
+    """Measure a row's images: PSNR, MS-SSIM, LPIPS, palette, FID and KID."""
+    input:
+        DATA,
+        code("evaluate"),
+        expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS),
+        record=f"{RESULTS}/images/{{row}}/infer.json",
+    output:
+        expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),
+    log:
+        log_of("evaluate"),
+    benchmark:
+        benchmark_of("evaluate")
+    conda:
+        "../../environment.yml"
+    threads: threads_of("evaluate", CONFIG, CORES)
+    resources:
+        **granted("evaluate"),
+    params:
+        config=read_by("evaluate"),
+    shell:
+        COMMAND
+
+
+rule sweep:
+    """Measure a row's quality against network calls, with every sampler it has."""
+    input:
+        DATA,
+        code("sweep"),
+        checkpoint=own_checkpoint,
+    output:
+        f"{RESULTS}/sweep/{{row}}.csv",
+    log:
+        log_of("sweep"),
+    benchmark:
+        benchmark_of("sweep")
+    conda:
+        "../../environment.yml"
+    threads: threads_of("sweep", CONFIG, CORES)
+    resources:
+        **granted("sweep"),
+    params:
+        config=read_by("sweep"),
+    shell:
+        COMMAND
+
+
+rule oracle:
+    """Measure a row whose sampling the ground truth steers; kept out of the table."""
+    input:
+        DATA,
+        code("oracle"),
+        checkpoint=own_checkpoint,
+    output:
+        f"{RESULTS}/oracle/{{row}}.csv",
+    log:
+        log_of("oracle"),
+    benchmark:
+        benchmark_of("oracle")
+    conda:
+        "../../environment.yml"
+    threads: threads_of("oracle", CONFIG, CORES)
+    resources:
+        **granted("oracle"),
+    params:
+        config=read_by("oracle"),
+    shell:
+        COMMAND
