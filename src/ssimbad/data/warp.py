@@ -80,13 +80,12 @@ def _fixed_basis(size: int, device: torch.device) -> Tensor:
 
 def folds(source: Tensor, target: Tensor) -> Tensor:
     """(B,) bool: whether each backward map's Jacobian determinant is ≤ 0 anywhere on a 33×33 grid."""
-    from ssimbad.data.remap import fold  # Numba, which not every command needs
+    from ssimbad.kernels.warp import fold  # Numba, which not every command needs
 
     coefficients = _coefficients(source, target)
     coefficients[:, -2:] += torch.eye(2, dtype=torch.float64)
-    moved = target[:, CORNERS:].double().contiguous()
-    found = fold(coefficients.numpy(), moved.numpy(), _basis(_FOLD_GRID).numpy(), _FOLD_GRID)
-    return torch.from_numpy(found)
+    arrays = coefficients, target[:, CORNERS:].double(), _basis(_FOLD_GRID)
+    return torch.from_numpy(fold(*(a.contiguous().numpy() for a in arrays), _FOLD_GRID))
 
 
 def _tries(generators: list[np.random.Generator]) -> tuple[Tensor, Tensor]:
@@ -189,7 +188,7 @@ def warp(
     """
     size = pixels.shape[-1]
     if device.type == "cpu":
-        from ssimbad.data.remap import warp_pixels
+        from ssimbad.kernels.warp import warp_pixels
 
         arrays = (
             pixels.permute(0, 2, 3, 1),
@@ -197,7 +196,9 @@ def warp(
             controls[1][:, CORNERS:].float(),
             _fixed_basis(size, device),
         )
-        warped, mapped = warp_pixels(*(a.contiguous().numpy() for a in arrays))
+        warped, mapped = warp_pixels(
+            *(a.contiguous().numpy() for a in arrays), threads=torch.get_num_threads()
+        )
         return torch.from_numpy(warped), torch.from_numpy(mapped)
     on_device = backward_map(*controls, size, device)
     return remap(pixels.to(device).float() / 255, on_device) * 2 - 1, on_device

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssimbad.diffusion.ddpm import TIMESTEPS, alpha_bars
+from ssimbad.noise.degradation import Degradation
 from ssimbad.noise.transforms import RATIONAL, Phi, candidates
 from ssimbad.rng import torch_generator
 
@@ -79,8 +80,6 @@ class Search:
     """
 
     def __init__(self, config: PhiConfig, images: Tensor, names: list[str], seed: int) -> None:
-        from ssimbad.noise.degradation import Degradation  # Numba, which not every command needs
-
         self.config, self.images = config, images
         shape = (config.points, *images.shape[1:])
         draws = [torch.randn(shape, generator=torch_generator(seed, "phi", name)) for name in names]

@@ -1,24 +1,25 @@
-"""Warps in compiled loops on a CPU: images in one pass, and whether a map folds.
+"""Warps of images in one pass, and whether a warp's map folds, in compiled loops.
 
-As tensors, a warp's map, weights and sixteen taps a pixel go through memory one after the other. Numba's
+As tensors, a warp's map, weights and sixteen taps a pixel go through memory one after the other. These
 loops keep a row of them within the first-level cache. The arithmetic is that of :mod:`ssimbad.data.warp`.
+
+A map of x or y is a thin-plate spline: its weights are of the kernels of C control points that every warp
+has, then of those of M points of its own, then of 1, x and y. Its *basis* is what all warps share, at
+every point of a grid: the C kernels, 1, x and y.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
 import numpy as np
-import torch
 
-from ssimbad.data.warp import CORNERS, MOVED
+from ssimbad.kernels import compiled
 
-# Only this pass of the compiler, which Numba leaves out, computes a pixel's four channels as one vector.
-numba.config.SLP_VECTORIZE = 1  # type: ignore[attr-defined]
-
+# Sums in any order, divisions that look for no zeros: arithmetic in vectors.
+_FAST: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}
 _BORDER = 4  # black pixels around an image: whatever is read from outside the frame is read there
 
 _F = np.float32
@@ -30,16 +31,7 @@ _SCALE = _TWO / _WHITE
 _CUBIC = np.float32(-0.75)  # the cubic's parameter, PyTorch's and OpenCV's
 
 
-def _compiled(loops: Callable[..., Any]) -> Callable[..., Any]:
-    """Loops compiled when they are first called, once for all processes where that can be kept on disk."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(loops)
-    except RuntimeError:  # nowhere to keep it
-        return numba.njit(**options)(loops)
-
-
-@_compiled
+@numba.njit(**_FAST)
 def _add(values: np.ndarray, a: np.float32, b: np.float32, xs: np.ndarray, ys: np.ndarray) -> None:
     """Add a and b times a row of values to a row of points."""
     for x in range(len(values)):
@@ -47,7 +39,7 @@ def _add(values: np.ndarray, a: np.float32, b: np.float32, xs: np.ndarray, ys: n
         ys[x] += b * values[x]
 
 
-@_compiled
+@numba.njit(**_FAST)
 def _add_kernel(
     squared: np.ndarray, a: np.float32, b: np.float32, xs: np.ndarray, ys: np.ndarray
 ) -> None:
@@ -72,7 +64,7 @@ def _add_kernel(
         ys[x] += b * value
 
 
-@_compiled
+@numba.njit(**_FAST)
 def _taps(points: np.ndarray, size: int, first: np.ndarray, weights: np.ndarray) -> None:
     """Of a row of coordinates in pixels: the first of the four bordered pixels read, and their weights."""
     furthest = np.float32(size + _BORDER + 1)
@@ -89,7 +81,7 @@ def _taps(points: np.ndarray, size: int, first: np.ndarray, weights: np.ndarray)
         weights[3, x] = _CUBIC * u * t * t
 
 
-@_compiled
+@numba.njit(**_FAST)
 def _read(
     bordered: np.ndarray,
     column: np.ndarray,
@@ -116,7 +108,7 @@ def _read(
         line[x, 0], line[x, 1], line[x, 2], line[x, 3] = red, green, blue, none
 
 
-@_compiled
+@numba.njit(**_FAST)
 def _write(line: np.ndarray, out: np.ndarray, y: int) -> None:
     """A row (S, 4) of [0, 255], clamped, into row ``y`` of (3, S, S) in [-1, 1]."""
     values = line.reshape(-1)
@@ -127,7 +119,7 @@ def _write(line: np.ndarray, out: np.ndarray, y: int) -> None:
             out[c, y, x] = line[x, c]
 
 
-@_compiled
+@numba.njit(**_FAST)
 def _map_row(
     y: int,
     across: np.ndarray,
@@ -139,21 +131,27 @@ def _map_row(
     ys: np.ndarray,
 ) -> None:
     """Where the pixels of row ``y`` are read from, into ``xs`` and ``ys`` (S,)."""
-    size = len(xs)
+    size, shared, own = len(xs), len(basis) - 3, len(moved)
     xs[:], ys[:] = _ZERO, _ZERO
-    for k in range(CORNERS + 3):
-        place = k if k < CORNERS else k + MOVED
+    for k in range(shared + 3):
+        place = k if k < shared else k + own
         _add(basis[k, y * size : (y + 1) * size], weights[0, place], weights[1, place], xs, ys)
-    for p in range(MOVED):
+    for p in range(own):
         down = across[y] - moved[p, 1]
         aside = down * down + _TINY
         for x in range(size):
             right = across[x] - moved[p, 0]
             squared[x] = right * right + aside
-        _add_kernel(squared, weights[0, CORNERS + p], weights[1, CORNERS + p], xs, ys)
+        _add_kernel(squared, weights[0, shared + p], weights[1, shared + p], xs, ys)
 
 
-@_compiled
+# Only the SLP pass computes a pixel's four channels as one vector.
+@compiled(
+    "void(uint8[:,:,::1], float32[:,::1], float32[:,::1], float32[:,::1],"
+    " float32[:,:,::1], float32[:,:,::1], float32[:,:,::1])",
+    slp=True,
+    **_FAST,
+)
 def _warp_one(
     image: np.ndarray,
     weights: np.ndarray,
@@ -191,43 +189,44 @@ def _warp_one(
         _write(line, warped, y)
 
 
-@_compiled
+@compiled(
+    "bool_[::1](float64[:,:,::1], float64[:,:,::1], float64[:,::1], int64)", slp=True, **_FAST
+)
 def fold(coefficients: np.ndarray, moved: np.ndarray, basis: np.ndarray, side: int) -> np.ndarray:
     """(B,) bool: whether each map's Jacobian determinant is ≤ 0 anywhere on a grid of ``side`` points a side.
 
     Args:
-        coefficients: (B, 9, 2) float64 of the map's kernels at the corners and the moved points, of 1, x
-            and y.
-        moved: (B, 2, 2) float64, the moved points (x, y) in [0, 1].
-        basis: (7, side²) float64, the corners' kernels, 1, x and y at every point of the grid.
+        coefficients: (B, C + M + 3, 2), the maps' weights.
+        moved: (B, M, 2), the warps' own control points (x, y) in [0, 1].
+        basis: (C + 3, side²) of the grid. All three arrays are float64 and contiguous.
         side: points a side.
     """
+    shared, points = len(basis) - 3, moved.shape[1]
     found = np.zeros(len(coefficients), np.bool_)
-    rows = np.empty((2, side, 2))  # the last two rows of the grid, as they are mapped
+    rows = np.empty((2, 2, side))  # x and y of the last two rows of the grid, as they are mapped
     for warp in range(len(coefficients)):
         own = coefficients[warp]
         for y in range(side):
             above, row = rows[(y + 1) % 2], rows[y % 2]
-            for x in range(side):
-                at = y * side + x
-                sum_x, sum_y = 0.0, 0.0
-                for k in range(CORNERS + 3):
-                    place = k if k < CORNERS else k + MOVED
-                    sum_x += own[place, 0] * basis[k, at]
-                    sum_y += own[place, 1] * basis[k, at]
-                for p in range(MOVED):
-                    right = basis[CORNERS + 1, at] - moved[warp, p, 0]
-                    down = basis[CORNERS + 2, at] - moved[warp, p, 1]
+            row[:] = 0
+            for k in range(shared + 3):
+                place = k if k < shared else k + points
+                along = basis[k, y * side : (y + 1) * side]
+                _add(along, own[place, 0], own[place, 1], row[0], row[1])
+            for p in range(points):
+                a, b = own[shared + p, 0], own[shared + p, 1]
+                down = basis[shared + 2, y * side] - moved[warp, p, 1]
+                for x in range(side):
+                    right = basis[shared + 1, x] - moved[warp, p, 0]
                     squared = right * right + down * down
                     value = squared * np.log(np.sqrt(squared) + 1e-6)
-                    sum_x += own[CORNERS + p, 0] * value
-                    sum_y += own[CORNERS + p, 1] * value
-                row[x, 0], row[x, 1] = sum_x, sum_y
+                    row[0, x] += a * value
+                    row[1, x] += b * value
             if y == 0:
                 continue
             for x in range(side - 1):
-                ax, ay = above[x + 1, 0] - above[x, 0], above[x + 1, 1] - above[x, 1]
-                bx, by = row[x, 0] - above[x, 0], row[x, 1] - above[x, 1]
+                ax, ay = above[0, x + 1] - above[0, x], above[1, x + 1] - above[1, x]
+                bx, by = row[0, x] - above[0, x], row[1, x] - above[1, x]
                 if ax * by - ay * bx <= 0:
                     found[warp] = True
                     break
@@ -237,15 +236,16 @@ def fold(coefficients: np.ndarray, moved: np.ndarray, basis: np.ndarray, side: i
 
 
 def warp_pixels(
-    pixels: np.ndarray, weights: np.ndarray, moved: np.ndarray, basis: np.ndarray
+    pixels: np.ndarray, weights: np.ndarray, moved: np.ndarray, basis: np.ndarray, *, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Warp square images: bicubic, black outside the frame.
 
     Args:
         pixels: (B, S, S, 3) uint8.
-        weights: (B, 2, 9) float32 of the map's kernels at the corners and the moved points, of 1, x and y.
-        moved: (B, 2, 2) float32, the moved points (x, y) in [0, 1].
-        basis: (7, S²) float32, the corners' kernels, 1, x and y at every pixel.
+        weights: (B, 2, C + M + 3) float32, those of the map's x and y.
+        moved: (B, M, 2) float32, the warps' own control points (x, y) in [0, 1].
+        basis: (C + 3, S²) float32, of the pixels' centres. All arrays given are contiguous.
+        threads: how many images are worked on at once.
 
     Returns:
         (B, 3, S, S) in [-1, 1], and the map (B, S, S, 2), where each of its pixels was read; float32.
@@ -262,7 +262,6 @@ def warp_pixels(
         for k in chosen:
             _warp_one(pixels[k], weights[k], moved[k], basis, bordered, warped[k], mapped[k])
 
-    threads = torch.get_num_threads()
     shares = [range(first, count, threads) for first in range(min(threads, count))]
     with ThreadPoolExecutor(len(shares)) as pool:
         list(pool.map(some, shares))
