@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssimbad.methods.base import Batch, TrainedMethod
-from ssimbad.pretrained.weights import BLANK
+from ssimbad.pretrained.sources import BLANK
 from ssimbad.section import Section
 from ssimbad.training.objective import objectives
 from ssimbad.training.optimizer import build, clip_gradients

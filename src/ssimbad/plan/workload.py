@@ -27,7 +27,7 @@ from ssimbad.noise.transforms import Phi, parse
 from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured, remember_calls
 from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
-from ssimbad.pretrained.weights import BLANK
+from ssimbad.pretrained.sources import BLANK
 from ssimbad.section import Section
 from ssimbad.training.settings import in_steps
 
