@@ -193,8 +193,8 @@ def test_a_bad_config_is_refused(tmp_path: Path, name: str) -> None:
 
 ELSEWHERE = {
     "loss that is not finite": "tests/training/test_loop.py",
-    "unreachable weights": "tests/pretrained/test_weights.py",
-    "wrong weights": "tests/pretrained/test_weights.py",
+    "unreachable weights": "tests/pretrained/test_fetching.py",
+    "wrong weights": "tests/pretrained/test_fetching.py",
 }
 OWN = ("checkpoint of another config", "full disk")
 STATES = ("damaged training state", "training state of another config")

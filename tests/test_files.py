@@ -1,5 +1,8 @@
 """Files appear whole or not at all; randomness is addressed."""
 
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,26 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         fail()
     assert read_json(path) == [1]
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_the_umask_says_who_may_read_a_file(tmp_path: Path, umask: int, mode: int) -> None:
+    code = """
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from ssimbad.files import whole_file, write_text
+folder = Path(sys.argv[1])
+write_text(folder / "text", "a")
+for _ in range(2):
+    with whole_file(folder / "weights") as part:
+        save_file({"w": torch.zeros(1)}, part)
+"""
+    # safetensors itself writes files that only their owner reads.
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, umask=umask)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"text": mode, "weights": mode}
 
 
 @pytest.mark.parametrize("there", [False, True])

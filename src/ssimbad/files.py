@@ -67,15 +67,30 @@ def _part(path: Path) -> Iterator[Path]:
         _remove(part)
 
 
+def _mode_of_new(path: Path) -> int:
+    """The mode of a new file at ``path``, read off one: only who sets the umask is told what it was."""
+    path.unlink(missing_ok=True)
+    path.touch()
+    try:
+        return path.stat().st_mode
+    finally:
+        path.unlink()
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on failure it goes.
+
+    Who may read it is for the umask to say, whatever the library that writes it does.
 
     Raises:
         UserError: the disk is full.
     """
     with _part(path) as part:
+        mode = _mode_of_new(part)
         yield part
+        if part.stat().st_mode != mode:
+            part.chmod(mode)
         os.replace(part, path)
 
 

@@ -29,8 +29,8 @@ from ssimbad.evaluation.metrics import (
 )
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.files import sha256_file, whole_file, write_json
+from ssimbad.pretrained.fetching import fetch
 from ssimbad.pretrained.networks import Inception, lpips_network
-from ssimbad.pretrained.weights import fetch
 from ssimbad.provenance import machine, packages
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Measurer:
         self.config, self.seed, self.device = config, seed, device
         self.truth = self.split.image_pixels(list(range(len(self.split))))
         self.lpips = lpips_network("alex", weights).to(device)
-        self.sources = {"lpips": fetch("alex", weights)[1]}
+        self.sources = {"lpips": self.lpips.weights}
         self._open_features = partial(_Features, weights, config.batch, device, cache)
 
     @cached_property

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssimbad.methods.base import Batch, TrainedMethod
-from ssimbad.pretrained.weights import BLANK
+from ssimbad.pretrained.sources import BLANK
+from ssimbad.schema import Section
 from ssimbad.training.objective import objectives
 from ssimbad.training.optimizer import build, clip_gradients
 

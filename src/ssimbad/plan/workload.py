@@ -28,13 +28,13 @@ from ssimbad.phases.slices import PhaseConfig
 from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured, remember_calls
 from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
-from ssimbad.pretrained.weights import BLANK
 from ssimbad.training.schema import in_steps
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
     from ssimbad.noise.schema import PhiConfig
     from ssimbad.schema import Section
+from ssimbad.pretrained.sources import BLANK
 
 
 @dataclass(frozen=True)

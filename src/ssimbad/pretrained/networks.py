@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from copy import deepcopy
+from functools import cache
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import lpips
@@ -14,18 +17,17 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.inception import BasicConv2d
 
 from ssimbad.errors import UserError
-from ssimbad.pretrained.weights import TRUNK_LAYERS, Weights, fetch
+from ssimbad.pretrained.fetching import fetch
+from ssimbad.pretrained.sources import BLANK, TRUNK_LAYERS
+
+if TYPE_CHECKING:
+    from ssimbad.pretrained.readers import Weights
 
 FEATURES = 2048
 
 
-def lpips_network(net: str, choice: str) -> lpips.LPIPS:
-    """LPIPS v0.1 with trunk ``alex`` or ``vgg``, frozen; expects images in [-1, 1].
-
-    Raises:
-        UserError: the trunk's weights cannot be had.
-    """
-    weights, _ = fetch("vgg16" if net == "vgg" else net, choice)
+def _lpips(net: str, choice: str) -> lpips.LPIPS:
+    weights, record = fetch("vgg16" if net == "vgg" else net, choice)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lpips uses torchvision's old arguments
         network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
@@ -36,7 +38,26 @@ def lpips_network(net: str, choice: str) -> lpips.LPIPS:
             convolution.weight.copy_(weights[f"features.{layer}.weight"])
             assert convolution.bias is not None
             convolution.bias.copy_(weights[f"features.{layer}.bias"])
+    network.weights = record
     return network.requires_grad_(False).eval()
+
+
+_kept_lpips = cache(_lpips)
+
+
+def lpips_network(net: str, choice: str) -> lpips.LPIPS:
+    """LPIPS v0.1 with trunk ``alex`` or ``vgg``, frozen; expects images in [-1, 1].
+
+    Weights are read once in a process. Each call gives a network of its own, which may be moved and changed.
+    Its attribute ``weights`` is what to record of them: network, source and digest.
+
+    Raises:
+        UserError: the trunk's weights cannot be had.
+    """
+    if choice == BLANK:  # may be fake tensors, of no use to the next caller
+        return _lpips(net, choice)
+    with torch.inference_mode(False):  # gradients never pass what was made in that mode
+        return deepcopy(_kept_lpips(net, choice))
 
 
 def _inception_from(weights: Weights, block: int) -> InceptionV3:

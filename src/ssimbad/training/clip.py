@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssimbad.errors import UserError
-from ssimbad.pretrained.weights import BLANK
+from ssimbad.pretrained.sources import BLANK
 
 MODEL = "openai/clip-vit-base-patch32"
 _KEY = "refine.strategy.clip"

@@ -26,11 +26,9 @@ def _ssim(images: Tensor, target: Tensor) -> Tensor:
 
 def _lpips(weights: str, device: torch.device) -> tuple[Distance, list[dict[str, str]]]:
     from ssimbad.pretrained.networks import lpips_network
-    from ssimbad.pretrained.weights import fetch
 
     network = lpips_network("vgg", weights).to(device)
-    record = fetch("vgg16", weights)[1]
-    return lambda images, target: network(images, target).mean(), [record]
+    return lambda images, target: network(images, target).mean(), [network.weights]
 
 
 def _clip(weights: str, device: torch.device) -> tuple[Distance, list[dict[str, str]]]:

