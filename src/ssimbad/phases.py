@@ -264,8 +264,7 @@ def infer(config: Phase, row: str, results: Results, place: Place) -> None:
 
 def evaluate(config: Phase, row: str, results: Results) -> None:
     """A row's metrics in both settings."""
-    from ssimbad.evaluation.run import Measurer
-    from ssimbad.evaluation.run import evaluate as measure
+    from ssimbad.evaluation.measure import Measurer, measure_row
 
     partners = read_pairs(results.data)
     folder = results.images(row)
@@ -277,7 +276,7 @@ def evaluate(config: Phase, row: str, results: Results) -> None:
         device_of(config.device),
         results.features,
     )
-    measure(
+    measure_row(
         measurer,
         row,
         {
@@ -286,14 +285,14 @@ def evaluate(config: Phase, row: str, results: Results) -> None:
         },
         data=results.data,
         record={"infer": read_json(folder / "infer.json"), "config": config.values},
-        with_fid=stage_of(row) != "none",
+        of_set=stage_of(row) != "none",
         output=results.metrics(row),
     )
 
 
 def sweep(config: Phase, row: str, results: Results) -> None:
     """A row's quality against network calls."""
-    from ssimbad.evaluation.compare import to_csv
+    from ssimbad.evaluation.records import to_csv
     from ssimbad.evaluation.sweep import sweep as measure
 
     method, _ = _trained(row, results, config.trained_by)
@@ -315,8 +314,8 @@ def sweep(config: Phase, row: str, results: Results) -> None:
 
 def oracle(config: Phase, row: str, results: Results) -> None:
     """A row's quality when the ground truth steers its sampling."""
-    from ssimbad.evaluation.compare import to_csv
     from ssimbad.evaluation.oracle import oracle as measure
+    from ssimbad.evaluation.records import to_csv
     from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
 
     method, _ = _trained(row, results, config.trained_by)
@@ -346,7 +345,7 @@ def oracle(config: Phase, row: str, results: Results) -> None:
 def report(config: Phase, results: Results) -> None:
     """What people read, from what the other phases wrote; beside it the merged config and all digests."""
     from ssimbad.evaluation.compare import comparisons, read_runs, table
-    from ssimbad.report.run import report as compose
+    from ssimbad.report.compose import compose
     from ssimbad.verify import write_digests
 
     found = read_runs(

@@ -12,11 +12,13 @@ from PIL import Image
 from ssimbad.config import load_merged, phase_json
 from ssimbad.data.store import Split
 from ssimbad.errors import UserError
-from ssimbad.evaluation.run import read_results
+from ssimbad.evaluation.measure import read_results
+from ssimbad.evaluation.metrics import of_images
 from ssimbad.files import read_json, sha256_file, write_json
 from ssimbad.layout import Results
 from ssimbad.verify import verify, write_digests
 from tests.conftest import run_cli
+from tests.workflow.conftest import ROWS
 
 
 def test_a_finished_run_matches(finished: Results) -> None:
@@ -28,8 +30,9 @@ def test_a_finished_run_matches(finished: Results) -> None:
         if p.is_file() and p.relative_to(finished.root).parts[0] not in ("work", "logs")
         if not p.name.startswith(".")
     ]
-    # Digests know neither themselves nor the report's time; six images, eight rows, two settings.
-    assert f"{len(files) - 2} files and {6 * 8 * 2 * 4} measurements" in done.stdout
+    # Digests know neither themselves nor the report's time; six images, two settings.
+    count = 6 * len(ROWS) * 2 * len(of_images())
+    assert f"{len(files) - 2} files and {count} measurements" in done.stdout
 
 
 def brighten(path: Path) -> None:

@@ -2,7 +2,7 @@ rule evaluate:
     input:
         DATA,
         expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS),
-        code("evaluation/run.py"),
+        code("evaluation/measure.py"),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     output:
         expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),

@@ -2,7 +2,7 @@ rule oracle:
     input:
         DATA,
         method_code(
-            "evaluation/oracle.py", "evaluation/compare.py", "training/checkpoint.py"
+            "evaluation/oracle.py", "evaluation/records.py", "training/checkpoint.py"
         ),
         checkpoint=lambda wildcards: checkpoint_of(wildcards.row),
     output:

@@ -24,7 +24,7 @@ rule report:
         ),
         expand(f"{RESULTS}/sweep/{{row}}.csv", row=SWEPT),
         expand(f"{RESULTS}/oracle/{{row}}.csv", row=GUIDED),
-        code("evaluation/compare.py", "report/run.py", "verify.py"),
+        code("evaluation/compare.py", "report/compose.py", "verify.py"),
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),

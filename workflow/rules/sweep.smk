@@ -2,7 +2,7 @@ rule sweep:
     input:
         DATA,
         method_code(
-            "evaluation/sweep.py", "evaluation/compare.py", "training/checkpoint.py"
+            "evaluation/sweep.py", "evaluation/records.py", "training/checkpoint.py"
         ),
         checkpoint=lambda wildcards: checkpoint_of(wildcards.row),
     output:

@@ -19,10 +19,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ssimbad.data.store import Split
+from ssimbad.evaluation.metrics import METRICS, SWEPT
 from ssimbad.files import read_text, whole_file
 from ssimbad.layout import Results
 from ssimbad.noise.transforms import RATIONAL
-from ssimbad.report.table import FORMATS, label
+from ssimbad.paper import label
 
 _SHOWN = 8
 
@@ -131,10 +132,14 @@ def metric_bars(records: list[dict[str, Any]], results: Results) -> None:
     frame = pd.DataFrame([r for r in records if r["seed"] is None])
     methods = list(dict.fromkeys(frame["method"]))
     colours = dict(zip(("same", "cross"), sns.color_palette(), strict=False))
-    figure, axes = plt.subplots(2, 3, figsize=(11, 0.5 * len(methods) + 1.8), sharey=True)
-    for axis, (metric, (title, _)) in zip(axes.flat, FORMATS.items(), strict=True):
+    lines = -(-len(METRICS) // 3)
+    size = (11, lines * (0.25 * len(methods) + 0.9))
+    figure, axes = plt.subplots(lines, 3, figsize=size, squeeze=False, sharey=True)
+    for axis in axes.flat[len(METRICS) :]:
+        axis.set_axis_off()
+    for axis, (name, metric) in zip(axes.flat, METRICS.items(), strict=False):
         for k, setting in enumerate(("same", "cross")):
-            part = frame[(frame["metric"] == metric) & (frame["setting"] == setting)]
+            part = frame[(frame["metric"] == name) & (frame["setting"] == setting)]
             values = (
                 part.set_index("method")
                 .reindex(methods)
@@ -153,7 +158,7 @@ def metric_bars(records: list[dict[str, Any]], results: Results) -> None:
                 ecolor="0.2",
                 elinewidth=1,
             )
-        axis.set_title(title)
+        axis.set_title(metric.heading)
         axis.set_yticks(range(len(methods)), [label(m) for m in methods])
     axes[0, 0].invert_yaxis()
     axes[0, 0].legend(fontsize=7)
@@ -162,10 +167,10 @@ def metric_bars(records: list[dict[str, Any]], results: Results) -> None:
 
 
 def quality_against_calls(rows: list[str], results: Results) -> None:
-    """Same-reference PSNR and LPIPS against network calls per image, for every sampler tried."""
+    """Same-reference quality against network calls per image, for every sampler tried."""
     sweeps = pd.concat([_table(results.sweep / f"{row}.csv").assign(row=row) for row in rows])
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
-    for axis, metric in zip(axes, ("psnr", "lpips"), strict=True):
+    figure, axes = plt.subplots(1, len(SWEPT), figsize=(5 * len(SWEPT), 3.6))
+    for axis, metric in zip(axes, SWEPT, strict=True):
         for (row, sampler), part in sweeps.groupby(["row", "sampler"], sort=False):
             part = part.sort_values("network_calls")
             axis.plot(
@@ -175,8 +180,8 @@ def quality_against_calls(rows: list[str], results: Results) -> None:
                 ms=3,
                 label=f"{label(row)}: {sampler}",
             )
-        axis.set(xlabel="network calls per image", ylabel=FORMATS[metric][0], xscale="log")
-    axes[1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
+        axis.set(xlabel="network calls per image", ylabel=METRICS[metric].heading, xscale="log")
+    axes[-1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
     _save(figure, results.figures / "quality_against_calls.png")
 

@@ -18,7 +18,8 @@ from ssimbad.data.warp import WarpConfig
 from ssimbad.files import whole_folder, write_text
 from ssimbad.inference import SETTINGS, test_inputs
 from ssimbad.layout import Results
-from ssimbad.report.table import STYLE, label
+from ssimbad.paper import label
+from ssimbad.report.table import STYLE
 
 _FIGURES = {
     "qualitative_same": "Same-reference: the reference is the warped truth",

@@ -8,28 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from ssimbad.evaluation.compare import Run, to_csv
+from ssimbad.evaluation.compare import Measurement
+from ssimbad.evaluation.metrics import METRICS, against, enumerated, of_images, of_sets
+from ssimbad.evaluation.records import to_csv
 from ssimbad.files import write_json, write_text
 from ssimbad.layout import Results
-from ssimbad.report.paper import LABELS, PAPER
+from ssimbad.paper import PAPER, label
 
-FORMATS = {
-    "psnr": ("PSNR (dB) ↑", ".2f"),
-    "ms_ssim": ("MS-SSIM ↑", ".4f"),
-    "lpips": ("LPIPS ↓", ".4f"),
-    "fid": ("FID ↓", ".2f"),
-    "kid": ("KID ↓", ".4f"),
-    "palette": ("palette (ΔE) ↓", ".2f"),
-}
 COLUMNS = [
     *("method", "setting", "metric", "value", "ci_low", "ci_high", "n", "paper", "seed", "spread")
 ]
-_IN_THE_PAPER = ("psnr", "ms_ssim", "fid")
-
-
-def label(row: str) -> str:
-    """A row as people read it."""
-    return LABELS.get(row, row)
 
 
 def _cell(record: dict[str, Any], form: str) -> str:
@@ -50,20 +38,22 @@ def _page(records: list[dict[str, Any]]) -> pd.DataFrame:
             continue
         key = record["method"], record["setting"]
         line = lines.setdefault(key, {"method": label(key[0]), "setting": key[1]})
-        title, form = FORMATS[record["metric"]]
-        line[title] = _cell(record, form)
+        metric = METRICS[record["metric"]]
+        line[metric.heading] = _cell(record, metric.format)
+    published = [name for name in METRICS if any(name == metric for _, _, metric in PAPER)]
+    paper = f"paper: {' / '.join(METRICS[name].title for name in published)}"
     for key, line in lines.items():
         known = [
-            format(value, FORMATS[metric][1])
-            for metric in _IN_THE_PAPER
-            if (value := PAPER.get((*key, metric))) is not None
+            format(value, METRICS[name].format)
+            for name in published
+            if (value := PAPER.get((*key, name))) is not None
         ]
-        line["paper: PSNR / MS-SSIM / FID"] = " / ".join(known) or "–"
-    columns = ["method", "setting", *(title for title, _ in FORMATS.values())]
-    return pd.DataFrame(lines.values(), columns=[*columns, "paper: PSNR / MS-SSIM / FID"])
+        line[paper] = " / ".join(known) or "–"
+    headings = (metric.heading for metric in METRICS.values())
+    return pd.DataFrame(lines.values(), columns=["method", "setting", *headings, paper])
 
 
-def systems(found: dict[tuple[str, str], dict[int, Run]]) -> list[dict[str, Any]]:
+def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[str, Any]]:
     """What each row's network is and what it took to train, from its provenance."""
     records = []
     for row, setting in found:
@@ -99,16 +89,16 @@ def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def _notes(entry: Run, seeds: int, data: list[str]) -> list[str]:
+def _notes(entry: Measurement, seeds: int, data: list[str]) -> list[str]:
+    def noted(names: list[str]) -> str:
+        return " ".join(METRICS[name].note for name in names if METRICS[name].note).format(**entry)
+
     notes = [
         f"{entry['n']} test images at {entry['size']} px; [low, high]: 95 % bootstrap interval of the "
-        "mean over images. All metrics but palette compare with the truth of the sketch, in the "
-        "cross-reference setting too, where the reference is another identity.",
-        f"MS-SSIM over {entry['ms_ssim_scales']} of 5 scales, weights renormalised. LPIPS: AlexNet. "
-        "palette: sliced Wasserstein distance of colours in CIELAB to the unwarped reference.",
-        f"FID: pytorch-fid, 2048 features, bilinear resize to 299 px, {entry['n']} images a side "
-        "(biased upwards at so few). KID: unbiased, same features, cubic kernel, all pairs. A copy of "
-        "the reference has neither: it is made of the test images themselves.",
+        f"mean over images. All metrics but {enumerated(against('reference'))} compare with the truth of "
+        "the sketch, in the cross-reference setting too, where the reference is another identity.",
+        noted(of_images()),
+        noted(of_sets()),
         "paper: arXiv 2506.04283, on 579 Danbooru faces at 256 px; not comparable in absolute terms "
         "unless the run is on those.",
     ]
@@ -146,7 +136,7 @@ def _nested(records: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, floa
 
 def write_tables(
     records: list[dict[str, Any]],
-    found: dict[tuple[str, str], dict[int, Run]],
+    found: dict[tuple[str, str], dict[int, Measurement]],
     data: list[str],
     results: Results,
 ) -> str:

@@ -1,4 +1,9 @@
-"""What the paper's own table says (arXiv 2506.04283), to stand beside our numbers."""
+"""What the paper says (arXiv 2506.04283): the numbers of its table, and its claims, as differences between
+rows that a run can bear out or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 _TABLE = {
     "scft": {
@@ -48,3 +53,34 @@ LABELS = {
     "ssimbad_few_steps": "SSIMBaD, with refinement, few steps",
 }
 """Rows as people read them; a row without one is called by its id."""
+
+
+def label(row: str) -> str:
+    """A row as people read it."""
+    return LABELS.get(row, row)
+
+
+MAIN = "ssimbad_refined"
+"""The row all others are compared with."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``better`` improves on ``worse``."""
+
+    name: str
+    better: str
+    worse: str
+
+
+CLAIMS = [
+    Claim("Refinement helps", "ssimbad_refined", "ssimbad"),
+    Claim("Refinement helps", "edm_refined", "edm"),
+    Claim("Refinement helps", "animediffusion_finetuned", "animediffusion"),
+    Claim("φ* helps over EDM's spacing", "ssimbad", "edm"),
+    Claim("φ* helps over EDM's spacing", "ssimbad_refined", "edm_refined"),
+    Claim("SSIMBaD beats AnimeDiffusion", "ssimbad", "animediffusion"),
+    Claim("SSIMBaD beats AnimeDiffusion", "ssimbad_refined", "animediffusion_finetuned"),
+    Claim("SSIMBaD beats SCFT", "ssimbad_refined", "scft"),
+]
+"""Claims between rows; that the same-reference setting is the easier one is tested for every row."""

@@ -7,7 +7,8 @@ from typing import Any
 import seaborn as sns
 
 from ssimbad.config import Phase, runs, trained_runs
-from ssimbad.evaluation.compare import Run, to_csv
+from ssimbad.evaluation.compare import Measurement
+from ssimbad.evaluation.records import to_csv
 from ssimbad.files import read_text, write_text
 from ssimbad.inference import SETTINGS
 from ssimbad.layout import Results
@@ -18,9 +19,9 @@ from ssimbad.report.page import write_gallery, write_page
 from ssimbad.report.table import write_tables, write_times
 
 
-def report(
+def compose(
     config: Phase,
-    found: dict[tuple[str, str], dict[int, Run]],
+    found: dict[tuple[str, str], dict[int, Measurement]],
     records: list[dict[str, Any]],
     differences: list[dict[str, Any]],
     results: Results,
