@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from ssimbad.evaluation.compare import comparisons, read_runs, table
 from ssimbad.evaluation.metrics import METRICS, Metric, of_images, of_sets
 from ssimbad.inference import SETTINGS
 from ssimbad.layout import Results
+from ssimbad.report.figures import FIGURES, FinishedRun
 from ssimbad.report.findings import verdict, write_findings
 from ssimbad.report.table import write_tables, write_times
 
@@ -158,6 +160,12 @@ def test_images_are_resampled_with_the_mean_of_their_seeds(results: Results) -> 
 def test_a_metric_put_into_the_table_is_everywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str
 ) -> None:
+    def panels() -> list[str]:
+        records = table(runs_of(results), 200, 0)
+        config = SimpleNamespace(rows=ROWS)
+        drawn = FIGURES["metrics"].draw(FinishedRun(config, results, records))
+        return [axis.get_title() for axis in drawn.axes if axis.axison]
+
     results = Results(tmp_path)
     before = list(METRICS)
     seventh = Metric(
@@ -177,6 +185,9 @@ def test_a_metric_put_into_the_table_is_everywhere(
     assert "invented (px) ↓" in markdown.splitlines()[0]
     assert f"{value:.1f}" in markdown
     assert "12 of it." in markdown
+    titles = panels()
+    assert titles == [metric.heading for metric in METRICS.values()]
+    assert titles[-1] == "invented (px) ↓"
     write_findings(ROWS, comparisons(found, 200, 0), results)
     findings = (results.root / "findings.md").read_text()
     # Lower is better, and the cross setting's values are higher by one.
@@ -188,7 +199,7 @@ def test_a_metric_put_into_the_table_is_everywhere(
 def test_names_and_captions_are_read_without_what_computes_and_draws() -> None:
     heavy = ["torch", "skimage", "cv2", "matplotlib", "seaborn", "pandas"]
     program = (
-        "import sys, ssimbad.evaluation.metrics, ssimbad.paper\n"
+        "import sys, ssimbad.evaluation.metrics, ssimbad.paper, ssimbad.report.figures\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

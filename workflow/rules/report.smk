@@ -1,14 +1,7 @@
+from ssimbad.report.figures import figures_of
+
 SWEPT = [row for row in CONFIG.sweep.rows if row in CONFIG.rows]
 GUIDED = [row for row in CONFIG.oracle.rows if row in CONFIG.rows]
-FIGURES = [
-    "ssim_curves",
-    "noisy_images",
-    "r2_ranking",
-    "metrics",
-    *(["loss"] if TRAINED else []),
-    *(["quality_against_calls"] if SWEPT else []),
-    *(f"qualitative_{setting}" for setting in SETTINGS),
-]
 
 
 rule report:
@@ -27,7 +20,7 @@ rule report:
         code("evaluation/compare.py", "report/compose.py", "verify.py"),
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
-        expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),
+        expand(f"{RESULTS}/figures/{{figure}}.png", figure=figures_of(CONFIG)),
         f"{RESULTS}/oracle.csv",
         directory(f"{RESULTS}/gallery"),
         index=f"{RESULTS}/index.html",

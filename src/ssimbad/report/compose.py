@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import seaborn as sns
-
-from ssimbad.config import Phase, runs, trained_runs
+from ssimbad.config import Phase, runs
 from ssimbad.evaluation.compare import Measurement
 from ssimbad.evaluation.records import to_csv
 from ssimbad.files import read_text, write_text
-from ssimbad.inference import SETTINGS
 from ssimbad.layout import Results
 from ssimbad.methods import stage_of, trained_run
-from ssimbad.report import figures
+from ssimbad.report.figures import FinishedRun, draw_figures, figures_of
 from ssimbad.report.findings import write_findings
 from ssimbad.report.page import write_gallery, write_page
 from ssimbad.report.table import write_tables, write_times
@@ -40,10 +37,8 @@ def compose(
     """
     lines = read_text(results.data / "ATTRIBUTION.txt").splitlines()
     attribution = lines[0] if lines else ""
-    trained = trained_runs(config)
     swept = [row for row in config.sweep.rows if row in config.rows]
     guided = [row for row in config.oracle.rows if row in config.rows]
-    sns.set_theme(style="whitegrid", font_scale=0.8)
     data = [f"Images: {attribution}"] if attribution else []
     if config.data.redrawn:
         data.insert(
@@ -57,21 +52,8 @@ def compose(
     write_times(_jobs(config, swept, guided), results)
     _write_oracle(guided, results)
     write_gallery(config.data.warp, config.seed, results)
-    drawn = ["ssim_curves", "noisy_images", "r2_ranking", "metrics"]
-    figures.ssim_curves(results)
-    figures.r2_ranking(results)
-    figures.noisy_grid(results, attribution)
-    figures.metric_bars(records, results)
-    if trained:
-        drawn.append("loss")
-        figures.loss_curves(trained, results)
-    if swept:
-        drawn.append("quality_against_calls")
-        figures.quality_against_calls(swept, results)
-    for setting in SETTINGS:
-        drawn.append(f"qualitative_{setting}")
-        figures.qualitative(config.rows, setting, results, attribution)
-    write_page(config.rows, table, attribution, drawn, results)
+    draw_figures(FinishedRun(config, results, records), attribution)
+    write_page(config.rows, table, attribution, figures_of(config), results)
 
 
 def _jobs(config: Phase, swept: list[str], guided: list[str]) -> list[tuple[str, str | None]]:

@@ -19,18 +19,8 @@ from ssimbad.files import whole_folder, write_text
 from ssimbad.inference import SETTINGS, test_inputs
 from ssimbad.layout import Results
 from ssimbad.paper import label
+from ssimbad.report.figures import FIGURES
 from ssimbad.report.table import STYLE
-
-_FIGURES = {
-    "qualitative_same": "Same-reference: the reference is the warped truth",
-    "qualitative_cross": "Cross-reference: the reference is another identity",
-    "metrics": "Every metric of every row, with 95 % intervals",
-    "quality_against_calls": "Quality against network calls per image",
-    "ssim_curves": "SSIM as noise grows, along each noise schedule's own axis",
-    "noisy_images": "One image under growing noise, as each schedule steps through it",
-    "r2_ranking": "The search for φ*: how straight SSIM falls along each candidate",
-    "loss": "Training curves",
-}
 
 _FILES = {
     "table.csv": "every number, one a line",
@@ -145,10 +135,9 @@ def write_page(
     root: Path = results.root
     note = f"<small>{escape(attribution)}</small>" if attribution else ""
     figures = "".join(
-        f'<figure><img src="figures/{name}.png" alt="{escape(text)}" loading="lazy">'
-        f"<figcaption>{escape(text)}. {note}</figcaption></figure>"
-        for name, text in _FIGURES.items()
-        if name in drawn
+        f'<figure><img src="figures/{name}.png" alt="{escape(FIGURES[name].caption)}" loading="lazy">'
+        f"<figcaption>{escape(FIGURES[name].caption)}. {note}</figcaption></figure>"
+        for name in drawn
     )
     files = "".join(
         f'<li><a href="{name}">{name}</a>: {escape(text)}</li>'
