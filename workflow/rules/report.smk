@@ -4,6 +4,12 @@ SWEPT = [row for row in CONFIG.sweep.rows if row in CONFIG.rows]
 GUIDED = [row for row in CONFIG.oracle.rows if row in CONFIG.rows]
 
 
+def templates():
+    """What the pages are written from, as inputs."""
+    folder = PACKAGE / "report" / "templates"
+    return sorted(str(path.relative_to(workflow.basedir)) for path in folder.iterdir())
+
+
 rule report:
     input:
         DATA,
@@ -18,6 +24,7 @@ rule report:
         expand(f"{RESULTS}/sweep/{{row}}.csv", row=SWEPT),
         expand(f"{RESULTS}/oracle/{{row}}.csv", row=GUIDED),
         code("evaluation/compare.py", "report/compose.py", "verify.py"),
+        templates(),
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=figures_of(CONFIG)),

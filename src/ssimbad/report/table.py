@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -14,6 +13,7 @@ from ssimbad.evaluation.records import to_csv
 from ssimbad.files import write_json, write_text
 from ssimbad.layout import Results
 from ssimbad.paper import PAPER, label
+from ssimbad.report.html import render
 
 COLUMNS = [
     *("method", "setting", "metric", "value", "ci_low", "ci_high", "n", "paper", "seed", "spread")
@@ -107,14 +107,6 @@ def _notes(entry: Measurement, seeds: int, data: list[str]) -> list[str]:
     return notes + data
 
 
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;margin:2em;max-width:80em}"
-    "table{border-collapse:collapse}td,th{padding:.3em .7em;border-bottom:1px solid #ddd;"
-    "text-align:right;font-variant-numeric:tabular-nums}"
-    "td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}"
-)
-
-
 def table_csv(records: list[dict[str, Any]]) -> str:
     """The text of ``table.csv``: the numbers, and the paper's beside them."""
     long = [
@@ -166,14 +158,9 @@ def write_tables(
     comments = "\n".join(f"% {note}" for note in notes)
     bodies = "\n".join(_latex(frame) for frame in (page, systems_page))
     write_text(results.root / "table.tex", f"{comments}\n{bodies}")
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    tables = "".join(frame.to_html(index=False, border=0) for frame in (page, systems_page))
-    fragment = f"{tables}<ul>{items}</ul>"
-    write_text(
-        results.root / "table.html",
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>ssimbad: table</title>'
-        f"<style>{STYLE}</style>{fragment}</html>\n",
-    )
+    tables = [frame.to_html(index=False, border=0) for frame in (page, systems_page)]
+    fragment = render("tables.html.jinja", tables=tables, notes=notes)
+    write_text(results.root / "table.html", render("table.html.jinja", table=fragment))
     return fragment
 
 
