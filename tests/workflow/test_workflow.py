@@ -190,13 +190,14 @@ def test_a_touched_module_reruns_nothing_an_edited_one_its_phases(
     copy: Path, finished: Results
 ) -> None:
     module = copy / "src/ssimbad/paper.py"
-    before, times = module.read_text(), module.stat()
     module.touch()
     assert planned(snakemake(finished.root, "-n")) == set()
-    module.write_text(before + "# edited\n")
-    assert planned(snakemake(finished.root, "-n")) == {"report"}
-    module.write_text(before)
-    os.utime(module, ns=(times.st_atime_ns, times.st_mtime_ns))
+    for part in (module, copy / "src/ssimbad/report/templates/page.css"):
+        before, times = part.read_text(), part.stat()
+        part.write_text(before + "# edited\n")
+        assert planned(snakemake(finished.root, "-n")) == {"report"}
+        part.write_text(before)
+        os.utime(part, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def test_a_methods_module_is_no_other_methods_business(copy: Path, finished: Results) -> None:
