@@ -17,8 +17,8 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 from benchmarks.case import Case, Measured, kernel_seconds, timed
 from ssimbad.config.files import load
 from ssimbad.data.store import Split
+from ssimbad.evaluation.measure import Measurer
 from ssimbad.evaluation.metrics import ms_ssim_scales
-from ssimbad.evaluation.run import Measurer
 from ssimbad.pretrained.networks import Inception, lpips_network
 
 ROUNDS = 2

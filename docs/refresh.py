@@ -22,14 +22,11 @@ from typing import Any
 
 import pandas as pd
 
-from ssimbad.config.files import load
+from ssimbad.config.files import load, load_merged
 from ssimbad.plan.workload import Workload, image_counts
+from ssimbad.report.figures import FIGURES, figures_of
 
 ROOT = Path(__file__).resolve().parents[1]
-PICTURES = (
-    *("qualitative_same", "qualitative_cross", "metrics", "quality_against_calls"),
-    *("ssim_curves", "noisy_images", "r2_ranking", "loss"),
-)
 
 
 def minutes(results: Path) -> float:
@@ -236,6 +233,13 @@ def refresh_plan() -> None:
     replace(ROOT / "docs/plan.md", f"```\n{told.rstrip()}\n```")
 
 
+def pictures(names: list[str]) -> str:
+    """Figures with their captions."""
+    captions = {name: FIGURES[name].caption.replace("*", r"\*") for name in names}
+    shown = [f"![{text}](images/{name}.png)\n\n{text}." for name, text in captions.items()]
+    return "\n\n".join(shown)
+
+
 def main() -> None:
     parts = {
         "speed": refresh_speed,
@@ -249,12 +253,14 @@ def main() -> None:
     shown = ROOT / (sys.argv[1] if len(sys.argv) > 1 else "results")
     images = ROOT / "docs" / "images"
     images.mkdir(exist_ok=True)
-    for name in PICTURES:
+    drawn = figures_of(load_merged(shown / "config.yaml"))
+    for name in drawn:
         shutil.copyfile(shown / "figures" / f"{name}.png", images / f"{name}.png")
     table, found = (shown / "table.md").read_text(), (shown / "findings.md").read_text()
     replace(ROOT / "README.md", f"{table}\n{cost(shown)}")
     claims = found.split("\n", 1)[1].replace("\n## ", "\n### ")
     replace(ROOT / "docs/results.md", f"{cost(shown)}\n\n{table}\n## The paper's claims\n{claims}")
+    replace(ROOT / "docs/results.md", pictures(drawn), "figures")
 
 
 if __name__ == "__main__":

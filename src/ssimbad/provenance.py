@@ -32,7 +32,7 @@ def _imports() -> grimp.ImportGraph:
 def modules_of(entries: Iterable[str]) -> dict[str, Path]:
     """The package's modules that these import, at their top or in a function, and they: name → file.
 
-    A package whose module is imported runs too, and so is among them.
+    A package whose module is imported runs too, and so is among them, with the files that lie with it.
     """
     found = set(entries)
     for entry in tuple(found):
@@ -40,12 +40,23 @@ def modules_of(entries: Iterable[str]) -> dict[str, Path]:
     for name in tuple(found):
         parents = name.split(".")
         found |= {".".join(parents[:k]) for k in range(1, len(parents))}
-    return {name: _file_of(name) for name in sorted(found)}
+    files = {name: _file_of(name) for name in sorted(found)}
+    for name, path in tuple(files.items()):
+        if path.name == "__init__.py":
+            files |= {f"{name}/{file}": path.parent / file for file in _data_of(path.parent)}
+    return files
 
 
 def _file_of(module: str) -> Path:
     path = _FOLDER.joinpath(*module.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _data_of(package: Path) -> list[str]:
+    """The files beside a package's modules that these read, such as templates, seen from the package."""
+    suffixes = {".jinja", ".css", ".js"}
+    found = (p for p in package.glob("*/*") if p.suffix in suffixes)
+    return sorted(p.relative_to(package).as_posix() for p in found)
 
 
 def digests(modules: dict[str, Path]) -> dict[str, str]:

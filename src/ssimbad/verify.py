@@ -13,7 +13,7 @@ from ssimbad.data.store import read_pairs
 from ssimbad.devices import device_of
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.compare import read_runs, table
-from ssimbad.evaluation.run import Measurer
+from ssimbad.evaluation.measure import Measurer
 from ssimbad.files import read_json, read_text, sha256_file, write_json
 from ssimbad.phases.code import code_of
 from ssimbad.phases.slices import phase_json

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ssimbad.data.warp import WarpConfig, backward_map, draw_controls, folds, remap, warp
+from ssimbad.data.schema import WarpConfig
+from ssimbad.data.warp import backward_map, draw_controls, folds, remap, warp
 
 MANY = [(f"image {i}", 0) for i in range(200)]
 CPU = torch.device("cpu")

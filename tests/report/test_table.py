@@ -3,52 +3,63 @@
 import csv
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ssimbad.errors import UserError
-from ssimbad.evaluation.claims import METRICS
 from ssimbad.evaluation.compare import comparisons, read_runs, table
+from ssimbad.evaluation.metrics import METRICS, Metric, of_images, of_sets
 from ssimbad.inference import SETTINGS
 from ssimbad.layout import Results
+from ssimbad.report.figures import FIGURES, FinishedRun
 from ssimbad.report.findings import verdict, write_findings
 from ssimbad.report.table import write_tables, write_times
 
 ROWS = ["reference", "ssimbad_refined"]
 
 
+def write_measurements(results: Results, run: str, rise: float = 0, change: float = 0) -> None:
+    """Leave what evaluating a run would: by metric 20, 21, …, one more in the cross setting.
+
+    Args:
+        results: where.
+        run: the row, or row@seed.
+        rise: added to every value.
+        change: by how much each image's value is above the one before.
+    """
+    for k, setting in enumerate(SETTINGS):
+        values = {metric: 20.0 + i + k + rise for i, metric in enumerate(METRICS)}
+        metrics = {
+            metric: {"value": values[metric], "ci_low": None, "ci_high": None} for metric in METRICS
+        }
+        for metric in of_images():
+            metrics[metric] |= {"ci_low": values[metric] - 0.5, "ci_high": values[metric] + 0.5}
+        for metric in of_sets() if run == "reference" else []:
+            metrics[metric]["value"] = None
+        entry = {
+            "n": 12,
+            "size": 64,
+            "ms_ssim_scales": 3,
+            "metrics": metrics,
+            "per_image": {
+                f"image {i}": {m: values[m] + i * change for m in of_images()} for i in range(12)
+            },
+            "provenance": {"infer": {"parameters": 1234, "network_calls": 2.0}},
+        }
+        folder = results.metrics(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{setting}.json").write_text(json.dumps(entry))
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
     results = Results(tmp_path)
     for row in ROWS:
-        for k, setting in enumerate(SETTINGS):
-            metrics = {
-                metric: {"value": value + k, "ci_low": value + k - 0.5, "ci_high": value + k + 0.5}
-                for metric, value in (
-                    ("psnr", 20),
-                    ("ms_ssim", 0.5),
-                    ("lpips", 0.25),
-                    ("palette", 3),
-                )
-            }
-            fid = None if row == "reference" else 44.5
-            for metric in ("fid", "kid"):
-                metrics[metric] = {"value": fid, "ci_low": None, "ci_high": None}
-            folder = results.metrics(row)
-            folder.mkdir(parents=True, exist_ok=True)
-            entry = {
-                "n": 12,
-                "size": 64,
-                "ms_ssim_scales": 3,
-                "metrics": metrics,
-                "per_image": {
-                    f"image {i}": {m: metrics[m]["value"] + i / 12 for m in METRICS}
-                    for i in range(12)
-                },
-                "provenance": {"infer": {"parameters": 1234, "network_calls": 2.0}},
-            }
-            (folder / f"{setting}.json").write_text(json.dumps(entry))
+        write_measurements(results, row, change=1 / 12)
     return results
 
 
@@ -73,7 +84,7 @@ def test_tables_say_what_was_measured(results: Results) -> None:
         "seed",
         "spread",
     ]
-    assert len(lines) == 2 * 2 * 6
+    assert len(lines) == len(ROWS) * len(SETTINGS) * len(METRICS)
     found = {(x["method"], x["setting"], x["metric"]): x for x in lines}
     number = found["ssimbad_refined", "cross", "psnr"]
     assert [float(number[k]) for k in ("value", "ci_low", "ci_high", "n", "paper")] == [
@@ -95,6 +106,104 @@ def test_tables_say_what_was_measured(results: Results) -> None:
     latex = (results.root / "table.tex").read_text()
     assert r"\toprule" in latex
     assert r"PSNR (dB) $\uparrow$" in latex
+
+
+def test_of_several_seeds_the_table_has_each_the_mean_and_the_spread(results: Results) -> None:
+    rises = {"ssimbad@42": 0.0, "ssimbad@7": 1.0, "ssimbad@8": 5.0}
+    for run, rise in rises.items():
+        write_measurements(results, run, rise)
+    runs = {("ssimbad", int(run.split("@")[1])): results.metrics(run) for run in rises}
+    found = read_runs({("reference", 42): results.metrics("reference")} | runs)
+    records = table(found, 200, 0)
+    write_tables(records, found, [], results)
+    with (results.root / "table.csv").open() as stream:
+        lines = {
+            (x["method"], x["setting"], x["metric"], x["seed"]): x for x in csv.DictReader(stream)
+        }
+    # The copy has no seeds: a line for it and one for each seed and their mean.
+    assert len(lines) == (1 + len(rises) + 1) * len(SETTINGS) * len(METRICS)
+    for k, setting in enumerate(SETTINGS):
+        for i, metric in enumerate(METRICS):
+            own = {seed: lines["ssimbad", setting, metric, seed] for seed in ("42", "7", "8", "")}
+            values = {seed: float(line["value"]) for seed, line in own.items()}
+            first = 20 + i + k
+            assert values == {"42": first, "7": first + 1, "8": first + 5, "": first + 2}
+            # Deviations −2, −1 and 3 of three seeds: the square root of 14 / 2.
+            assert float(own[""]["spread"]) == pytest.approx(7**0.5, abs=1e-6)
+            assert [own[seed]["spread"] for seed in ("42", "7", "8")] == ["", "", ""]
+            # Every image has the same value, so resampling images leaves their mean.
+            interval = (own[""]["ci_low"], own[""]["ci_high"])
+            exact = f"{first + 2:.6f}"
+            assert interval == ((exact, exact) if metric in of_images() else ("", ""))
+            assert lines["reference", setting, metric, ""]["spread"] == ""
+    markdown = (results.root / "table.md").read_text()
+    assert "22.00 ± 2.65 [22.00, 22.00]" in markdown
+    assert "Means over 3 training seeds, ± their standard deviation." in markdown
+    metrics = json.loads((results.root / "metrics.json").read_text())
+    assert metrics["ssimbad"]["same"]["psnr"] == 22
+
+
+def test_images_are_resampled_with_the_mean_of_their_seeds(results: Results) -> None:
+    # What one seed gains from image to image the other loses: their mean is the same everywhere.
+    write_measurements(results, "ssimbad@42", 0, change=1)
+    write_measurements(results, "ssimbad@7", 2, change=-1)
+    runs = {("ssimbad", seed): results.metrics(f"ssimbad@{seed}") for seed in (42, 7)}
+    records = table(read_runs(runs), 200, 0)
+    (mean,) = [
+        r for r in records if (r["setting"], r["metric"], r["seed"]) == ("same", "psnr", None)
+    ]
+    assert (mean["value"], mean["ci_low"], mean["ci_high"]) == (21, 21, 21)
+    assert mean["spread"] == pytest.approx(2**0.5)
+
+
+@pytest.mark.parametrize("of", ["image", "set"])
+def test_a_metric_put_into_the_table_is_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    def panels() -> list[str]:
+        records = table(runs_of(results), 200, 0)
+        config = SimpleNamespace(rows=ROWS)
+        drawn = FIGURES["metrics"].draw(FinishedRun(config, results, records))
+        return [axis.get_title() for axis in drawn.axes if axis.axison]
+
+    results = Results(tmp_path)
+    before = list(METRICS)
+    seventh = Metric(
+        "invented", -1, ".1f", lambda *given: None, unit="px", of=of, note="{n} of it."
+    )
+    monkeypatch.setitem(METRICS, "seventh", seventh)
+    for row in ROWS:
+        write_measurements(results, row)
+    found = runs_of(results)
+    write_tables(table(found, 200, 0), found, [], results)
+    with (results.root / "table.csv").open() as stream:
+        lines = [x for x in csv.DictReader(stream) if x["metric"] == "seventh"]
+    value = 20.0 + len(before)
+    assert [(x["method"], x["setting"]) for x in lines] == [(r, s) for r in ROWS for s in SETTINGS]
+    assert float(lines[-1]["value"]) == value + 1
+    markdown = (results.root / "table.md").read_text()
+    assert "invented (px) ↓" in markdown.splitlines()[0]
+    assert f"{value:.1f}" in markdown
+    assert "12 of it." in markdown
+    titles = panels()
+    assert titles == [metric.heading for metric in METRICS.values()]
+    assert titles[-1] == "invented (px) ↓"
+    write_findings(ROWS, comparisons(found, 200, 0), results)
+    findings = (results.root / "findings.md").read_text()
+    # Lower is better, and the cross setting's values are higher by one.
+    told = "| invented (px) ↓ | -1.0 [-1.0, -1.0] | **supported** |"
+    assert findings.count(told) == (len(ROWS) if of == "image" else 0)
+    assert "invented" in findings
+
+
+def test_names_and_captions_are_read_without_what_computes_and_draws() -> None:
+    heavy = ["torch", "skimage", "cv2", "matplotlib", "seaborn", "pandas"]
+    program = (
+        "import sys, ssimbad.evaluation.metrics, ssimbad.paper, ssimbad.report.figures\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_a_missing_measurement_is_named(results: Results) -> None:

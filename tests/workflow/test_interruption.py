@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
+from ssimbad.evaluation.metrics import METRICS
 from ssimbad.layout import Results
 from tests.workflow.conftest import planned, snakemake, snakemake_command
 
@@ -92,7 +93,7 @@ def test_a_run_interrupted_again_and_again_ends_with_the_same_numbers(
     assert planned(snakemake(again, "-n", overlay=overlay)) == set()
 
     whole, found = lines(finished.root), lines(again)
-    assert len(found) == (1 + 3 + 3) * 2 * 6
+    assert len(found) == (1 + 3 + 3) * 2 * len(METRICS)
     for (method, setting, metric, seed), line in found.items():
         if method == "reference" or seed == "42":
             assert line["value"] == whole[method, setting, metric, ""]["value"]

@@ -12,11 +12,14 @@ from PIL import Image
 from ssimbad.config.files import load_merged
 from ssimbad.data.store import Split
 from ssimbad.errors import UserError
-from ssimbad.evaluation.run import read_results
+from ssimbad.evaluation.measure import read_results
+from ssimbad.evaluation.metrics import of_images
 from ssimbad.files import read_json, sha256_file, write_json
 from ssimbad.layout import Results
+from ssimbad.phases.slices import phase_json
 from ssimbad.verify import verify, write_digests
-from tests.conftest import config_file, run_cli
+from tests.conftest import run_cli
+from tests.workflow.conftest import ROWS
 
 
 def test_a_finished_run_matches(finished: Results) -> None:
@@ -28,8 +31,9 @@ def test_a_finished_run_matches(finished: Results) -> None:
         if p.is_file() and p.relative_to(finished.root).parts[0] not in ("work", "logs")
         if not p.name.startswith(".")
     ]
-    # Digests know neither themselves nor the report's time; six images, eight rows, two settings.
-    assert f"{len(files) - 2} files and {6 * 8 * 2 * 4} measurements" in done.stdout
+    # Digests know neither themselves nor the report's time; six images, two settings.
+    count = 6 * len(ROWS) * 2 * len(of_images())
+    assert f"{len(files) - 2} files and {count} measurements" in done.stdout
 
 
 def brighten(path: Path) -> None:
@@ -164,15 +168,15 @@ def test_a_change_is_found(verified: Results, tmp_path: Path, name: str) -> None
 def test_images_depend_on_the_number_of_threads_by_no_more_than_promised(
     finished: Results, tmp_path: Path
 ) -> None:
-    values = load_merged(finished.config).model_dump(mode="json")
+    text = phase_json(load_merged(finished.root / "config.yaml"), "infer", "ssimbad_refined")
     images = []
     for threads in (1, 2):
         root = tmp_path / str(threads)
         root.mkdir()
         for part in ("data", "phi", "checkpoints"):
             (root / part).symlink_to(finished.root / part)
-        path = config_file(values, Results(root))
-        done = run_cli("infer", "ssimbad_refined", "--config", path, OMP_NUM_THREADS=str(threads))
+        arguments = ("ssimbad_refined", "--results", str(root), "--json", text)
+        done = run_cli("infer", *arguments, OMP_NUM_THREADS=str(threads))
         assert done.returncode == 0, done.stderr
         names = Split(finished.data, "test").names
         images.append(read_results(Results(root).images("ssimbad_refined") / "cross", names, 32))

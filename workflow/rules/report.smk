@@ -1,12 +1,4 @@
-FIGURES = [
-    "ssim_curves",
-    "noisy_images",
-    "r2_ranking",
-    "metrics",
-    *(["loss"] if CONFIG.trained_runs else []),
-    *(["quality_against_calls"] if CONFIG.swept_rows else []),
-    *(f"qualitative_{setting}" for setting in SETTINGS),
-]
+from ssimbad.report.figures import figures_of
 
 
 rule report:
@@ -26,7 +18,7 @@ rule report:
         code("report"),
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
-        expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),
+        expand(f"{RESULTS}/figures/{{figure}}.png", figure=figures_of(CONFIG)),
         f"{RESULTS}/oracle.csv",
         directory(f"{RESULTS}/gallery"),
         index=f"{RESULTS}/index.html",

@@ -6,23 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from ssimbad.evaluation.claims import CLAIMS, MAIN, METRICS
+from ssimbad.evaluation.metrics import of_images, of_sets
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.files import read_json
+from ssimbad.paper import CLAIMS, MAIN
 
 SETTINGS = ("same", "cross")
-DISTRIBUTION = ("fid", "kid")
-"""Metrics of a whole image set."""
 
-Run = dict[str, Any]
+Measurement = dict[str, Any]
 """The JSON of one row, seed and setting."""
 
 
 def read_runs(
     folders: dict[tuple[str, int], Path],
-) -> dict[tuple[str, str], dict[int, Run]]:
+) -> dict[tuple[str, str], dict[int, Measurement]]:
     """The measurements by (row, setting) and seed.
 
     Args:
@@ -31,14 +29,14 @@ def read_runs(
     Raises:
         UserError: a file is missing or no JSON.
     """
-    found: dict[tuple[str, str], dict[int, Run]] = {}
+    found: dict[tuple[str, str], dict[int, Measurement]] = {}
     for (row, seed), folder in folders.items():
         for setting in SETTINGS:
             found.setdefault((row, setting), {})[seed] = read_json(folder / f"{setting}.json")
     return found
 
 
-def _values(runs: dict[int, Run], metric: str) -> np.ndarray:
+def _values(runs: dict[int, Measurement], metric: str) -> np.ndarray:
     """A per-image metric, averaged over seeds: (N,) in the order of names."""
     names = sorted(next(iter(runs.values()))["per_image"])
     return np.array(
@@ -47,7 +45,7 @@ def _values(runs: dict[int, Run], metric: str) -> np.ndarray:
 
 
 def table(
-    found: dict[tuple[str, str], dict[int, Run]], resamples: int, seed: int
+    found: dict[tuple[str, str], dict[int, Measurement]], resamples: int, seed: int
 ) -> list[dict[str, Any]]:
     """A record for each number: of every seed where there are several, then of their mean.
 
@@ -56,7 +54,7 @@ def table(
     """
     records: list[dict[str, Any]] = []
     for (row, setting), runs in found.items():
-        for metric in (*METRICS, *DISTRIBUTION):
+        for metric in (*of_images(), *of_sets()):
             label = {"method": row, "setting": setting, "metric": metric}
             each = {s: run["metrics"][metric] for s, run in runs.items()}
             n = next(iter(runs.values()))["n"]
@@ -68,7 +66,7 @@ def table(
             whole: dict[str, Any] = {"value": None, "spread": None, "ci_low": None, "ci_high": None}
             if None not in values:
                 whole |= {"value": float(np.mean(values)), "spread": float(np.std(values, ddof=1))}
-            if metric in METRICS:
+            if metric in of_images():
                 low, high = bootstrap_interval(_values(runs, metric), resamples, seed)
                 whole |= {"ci_low": low, "ci_high": high}
             records.append(label | {"seed": None, "n": n} | whole)
@@ -76,7 +74,7 @@ def table(
 
 
 def comparisons(
-    found: dict[tuple[str, str], dict[int, Run]], resamples: int, seed: int
+    found: dict[tuple[str, str], dict[int, Measurement]], resamples: int, seed: int
 ) -> list[dict[str, Any]]:
     """Paired differences of per-image metrics, ``method`` minus ``baseline``, with intervals.
 
@@ -95,7 +93,7 @@ def comparisons(
     sides += [((row, "same"), (row, "cross")) for row in rows]
     records = []
     for (method, setting), (baseline, other) in sides:
-        for metric in METRICS:
+        for metric in of_images():
             difference = _values(found[method, setting], metric) - _values(
                 found[baseline, other], metric
             )
@@ -113,13 +111,3 @@ def comparisons(
                 }
             )
     return records
-
-
-def to_csv(records: list[dict[str, Any]], columns: list[str]) -> str:
-    """The records as CSV, numbers with six decimals, whole numbers and what is missing as such."""
-    frame = pd.DataFrame(records, columns=columns)
-    for column in columns:
-        values = [record[column] for record in records if record[column] is not None]
-        if values and all(isinstance(value, int) for value in values):
-            frame[column] = frame[column].astype("Int64")
-    return frame.to_csv(index=False, lineterminator="\n", float_format="%.6f")

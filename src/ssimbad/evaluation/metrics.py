@@ -1,14 +1,22 @@
-"""The metrics of the table. Images are (B, 3, S, S) in [0, 1] unless said otherwise."""
+"""The metrics of the table: pure functions, and below them the one list of what they are called and how
+they are read.
+
+Images are (B, 3, S, S) in [0, 1] unless said otherwise. PyTorch and scikit-image are imported by the
+functions that need them: names and titles are read where no image is.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from skimage.color import rgb2lab
-from torch import Tensor
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-from ssimbad.rng import torch_generator
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ssimbad.evaluation.pairs import Pairs
 
 _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _MS_SSIM_WINDOW, _MS_SSIM_SIGMA = 11, 1.5
@@ -18,7 +26,7 @@ _DIRECTIONS = 64
 
 def psnr(images: Tensor, truth: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, data range 1: (B,); 100 dB for equal images, not infinity."""
-    return -10 * torch.log10(((images - truth) ** 2).flatten(1).mean(1).clamp_min(1e-10))
+    return -10 * ((images - truth) ** 2).flatten(1).mean(1).clamp_min(1e-10).log10()
 
 
 def ms_ssim_scales(size: int) -> int:
@@ -37,6 +45,9 @@ def ms_ssim_scales(size: int) -> int:
 
 def _gaussian_mean(images: Tensor) -> Tensor:
     """Mean under an 11×11 Gaussian of σ 1.5, windows wholly inside: H and W shrink by 10."""
+    import torch
+    import torch.nn.functional as F
+
     offsets = torch.arange(_MS_SSIM_WINDOW, dtype=images.dtype) - _MS_SSIM_WINDOW // 2
     line = torch.exp(-(offsets**2) / (2 * _MS_SSIM_SIGMA**2))
     line = (line / line.sum()).expand(images.shape[1], 1, 1, -1)
@@ -51,6 +62,9 @@ def ms_ssim(images: Tensor, truth: Tensor) -> Tensor:
     channel; negative terms count as 0; channels averaged. Below 176 px the coarsest scales are
     left out and the weights of the others scaled to sum to one.
     """
+    import torch
+    import torch.nn.functional as F
+
     weights = _MS_SSIM_WEIGHTS[: ms_ssim_scales(images.shape[-1])]
     x, y = images.double(), truth.double()
     product = torch.ones(images.shape[:2], dtype=torch.float64)
@@ -72,6 +86,11 @@ def palette_distance(images: Tensor, reference: Tensor) -> Tensor:
     Sliced 1-Wasserstein distance of the pixel clouds in CIELAB: both clouds projected on 64 fixed
     directions, sorted, mean absolute difference over pixels and directions.
     """
+    import torch
+    from skimage.color import rgb2lab
+
+    from ssimbad.rng import torch_generator
+
     generator = torch_generator(0, "palette directions")
     directions = torch.randn(3, _DIRECTIONS, generator=generator, dtype=torch.float64)
     directions = (directions / directions.norm(dim=0)).float()
@@ -127,3 +146,106 @@ def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
         return (values.sum() - np.trace(values)) / (len(a) * (len(a) - 1))
 
     return float(within(x) + within(y) - 2 * kernel(x, y).mean())
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is computed and read.
+
+    Attributes:
+        title: its name as people read it.
+        better: +1 where higher is better, -1 where lower is.
+        format: of its values.
+        compute: of a metric of images, from :class:`~ssimbad.evaluation.pairs.Pairs` to (B,) values, on
+            any device; of a metric of a set, from Inception's features (N, 2048) of the images and of
+            their truth to a number.
+        unit: of its values.
+        of: each image, with intervals and paired differences; or the whole set, with neither.
+        against: what images are compared with.
+        note: what the table says of it below; ``{n}``, ``{size}`` and ``{ms_ssim_scales}`` are filled in.
+    """
+
+    title: str
+    better: Literal[1, -1]
+    format: str
+    compute: Callable[..., Any]
+    unit: str = ""
+    of: Literal["image", "set"] = "image"
+    against: Literal["truth", "reference"] = "truth"
+    note: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title, unit and the direction of better values."""
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.title}{unit} {'↑' if self.better > 0 else '↓'}"
+
+
+def _lpips(pairs: Pairs) -> Tensor:
+    network, device = pairs.networks.lpips, pairs.networks.device
+    return network(pairs.images.to(device), pairs.truth.to(device), normalize=True).flatten()
+
+
+METRICS = {
+    "psnr": Metric("PSNR", +1, ".2f", lambda p: psnr(p.images, p.truth), unit="dB"),
+    "ms_ssim": Metric(
+        "MS-SSIM",
+        +1,
+        ".4f",
+        lambda p: ms_ssim(p.images.cpu(), p.truth.cpu()),
+        note="MS-SSIM over {ms_ssim_scales} of 5 scales, weights renormalised.",
+    ),
+    "lpips": Metric("LPIPS", -1, ".4f", _lpips, note="LPIPS: AlexNet."),
+    "fid": Metric(
+        "FID",
+        -1,
+        ".2f",
+        frechet_distance,
+        of="set",
+        note="FID: pytorch-fid, 2048 features, bilinear resize to 299 px, {n} images a side "
+        "(biased upwards at so few).",
+    ),
+    "kid": Metric(
+        "KID",
+        -1,
+        ".4f",
+        kernel_distance,
+        of="set",
+        note="KID: unbiased, same features, cubic kernel, all pairs. A copy of the reference has neither: "
+        "it is made of the test images themselves.",
+    ),
+    "palette": Metric(
+        "palette",
+        -1,
+        ".2f",
+        lambda p: palette_distance(p.images, p.reference),
+        unit="ΔE",
+        against="reference",
+        note="palette: sliced Wasserstein distance of colours in CIELAB to the unwarped reference.",
+    ),
+}
+"""Every metric by its name in files, in the order of the table's columns."""
+
+SWEPT = ("psnr", "lpips")
+"""Metrics of an image that are followed over numbers of sampling steps."""
+
+
+def of_images() -> list[str]:
+    """Metrics with a value for each image."""
+    return [name for name, metric in METRICS.items() if metric.of == "image"]
+
+
+def of_sets() -> list[str]:
+    """Metrics with a value for a whole set of images."""
+    return [name for name, metric in METRICS.items() if metric.of == "set"]
+
+
+def against(what: Literal["truth", "reference"]) -> list[str]:
+    """Metrics of an image that compare it with the sketch's truth, or with the unwarped reference."""
+    return [name for name in of_images() if METRICS[name].against == what]
+
+
+def enumerated(names: list[str], form: str = "{}") -> str:
+    """The titles of metrics as text: ``PSNR, MS-SSIM and LPIPS``."""
+    titles = [form.format(METRICS[name].title) for name in names]
+    return " and ".join(filter(None, [", ".join(titles[:-1]), *titles[-1:]]))

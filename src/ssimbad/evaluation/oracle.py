@@ -15,16 +15,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssimbad.data.store import Split, to_pixels
-from ssimbad.evaluation.metrics import ms_ssim, psnr
+from ssimbad.evaluation.metrics import against
+from ssimbad.evaluation.pairs import Networks, Pairs
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.inference import own_noise, test_inputs
-from ssimbad.pretrained.networks import lpips_network
 from ssimbad.similarity import ssim
 
 if TYPE_CHECKING:
     from ssimbad.data.schema import WarpConfig
     from ssimbad.evaluation.schema import OracleConfig
-    from ssimbad.methods.denoising import DenoisingMethod, SamplingConfig
+    from ssimbad.methods.denoising import DenoisingMethod
+    from ssimbad.methods.schema import SamplingConfig
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Per-image distance (B,) of images in [-1, 1]."""
@@ -86,7 +87,7 @@ def oracle(
     device: torch.device,
     label: str,
 ) -> list[dict[str, Any]]:
-    """PSNR, MS-SSIM and LPIPS of guided sampling in each setting.
+    """Metrics of each image against its truth, of guided sampling in each setting.
 
     Args:
         method: the trained method.
@@ -96,7 +97,7 @@ def oracle(
         warp, seed: as everywhere in the run.
         config: how to guide.
         resamples: of the intervals' bootstrap.
-        weights: where LPIPS' weights may come from.
+        weights: where the metrics' weights may come from.
         device: where to run.
         label: what the progress bar says.
 
@@ -105,27 +106,28 @@ def oracle(
     """
     names = split.names[: config.images]
     method = method.to(device).eval().requires_grad_(False)
-    alex = lpips_network("alex", weights).to(device)
+    networks = Networks(weights, device)
     distance: Distance = ssim_distance
     if config.guide == "lpips":
-        distance = lambda x, y: alex(x, y).flatten()  # noqa: E731
-    truth = split.image_pixels([split.index[n] for n in names]).to(device).float() / 255
+        distance = lambda x, y: networks.lpips(x, y).flatten()  # noqa: E731
+
+    def pixels(of: list[str]) -> Tensor:
+        return split.image_pixels([split.index[name] for name in of]).to(device).float() / 255
+
+    truth = pixels(names)
     start = own_noise(seed, names, split.size, device)(0)
     sigmas = method.spacing.sampling_sigmas(sampling.steps, sampling.last_call).to(start)
     records = []
     for setting, pairs in tqdm(partners.items(), desc=label, unit=" settings"):
-        sketch, reference = test_inputs(split, warp, seed, names, [pairs[n] for n in names])
+        others = [pairs[name] for name in names]
+        sketch, reference = test_inputs(split, warp, seed, names, others)
         condition = torch.cat([sketch, reference], 1).to(device)
         images = guided_euler(
             method, condition, sigmas[0] * start, sigmas, truth * 2 - 1, distance, config.scale
         )
         images = to_pixels(images).to(device).float() / 255
         with torch.inference_mode():
-            measured = {
-                "psnr": psnr(images, truth),
-                "ms_ssim": ms_ssim(images.cpu(), truth.cpu()),
-                "lpips": alex(images, truth, normalize=True).flatten(),
-            }
+            measured = Pairs(images, truth, pixels(others), networks).measured(against("truth"))
         for metric, values in measured.items():
             numbers = values.double().cpu().numpy()
             low, high = bootstrap_interval(numbers, resamples, seed)

@@ -8,9 +8,9 @@ import torch
 from tqdm import tqdm
 
 from ssimbad.data.store import Split, to_pixels
-from ssimbad.evaluation.metrics import psnr
+from ssimbad.evaluation.metrics import SWEPT
+from ssimbad.evaluation.pairs import Networks, Pairs
 from ssimbad.inference import counted_calls, own_noise, test_inputs
-from ssimbad.pretrained.networks import lpips_network
 
 if TYPE_CHECKING:
     from ssimbad.data.schema import WarpConfig
@@ -46,7 +46,8 @@ def sweep(
     device: torch.device,
     label: str,
 ) -> list[dict[str, Any]]:
-    """Mean PSNR and LPIPS in the same-reference setting: a record for each sampler and step count.
+    """Means of :data:`~ssimbad.evaluation.metrics.SWEPT` in the same-reference setting: a record for each
+    sampler and step count.
 
     Args:
         method: the trained method.
@@ -54,7 +55,7 @@ def sweep(
         split: the test set.
         warp, seed: as everywhere in the run.
         config: what to try.
-        weights: where LPIPS' weights may come from.
+        weights: where the metrics' weights may come from.
         device: where to run.
         label: what the progress bar says.
 
@@ -63,7 +64,7 @@ def sweep(
     """
     names = split.names[: config.images]
     method = method.to(device).eval()
-    network = lpips_network("alex", weights).to(device)
+    networks = Networks(weights, device)
     sketch, reference = (t.to(device) for t in test_inputs(split, warp, seed, names, names))
     truth = split.image_pixels([split.index[n] for n in names]).float() / 255
     noise = own_noise(seed, names, split.size, device)
@@ -75,14 +76,13 @@ def sweep(
             images = method.colorize(sketch, reference, noise, tried)
         # What a viewer gets: 8 bits a channel.
         images = to_pixels(images.float()).cpu().float() / 255
-        distance = network(images.to(device), truth.to(device), normalize=True)
+        measured = Pairs(images, truth, truth, networks).measured(list(SWEPT))
         records.append(
             {
                 "sampler": sampler,
                 "steps": steps,
                 "network_calls": sum(calls) / len(names),
-                "psnr": psnr(images, truth).mean().item(),
-                "lpips": distance.mean().item(),
+                **{metric: values.mean().item() for metric, values in measured.items()},
                 "n": len(names),
             }
         )

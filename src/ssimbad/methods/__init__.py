@@ -30,6 +30,11 @@ def rows() -> dict[str, Row]:
     return {name: row for method in methods().values() for name, row in method.rows.items()}
 
 
+def title_of(row: str) -> str:
+    """A row as people read it; one that no method makes is called by its id."""
+    return rows()[row].title if row in rows() else row
+
+
 class Run(str):
     """A row with a training seed, written ``row``, or ``row@seed`` for a further seed than the first.
 

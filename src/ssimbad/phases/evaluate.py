@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ssimbad.data.store import read_pairs
 from ssimbad.devices import device_of
-from ssimbad.evaluation.run import Measurer, evaluate
+from ssimbad.evaluation.measure import Measurer, measure_row
 from ssimbad.files import read_json
 from ssimbad.phases.code import code_of
 from ssimbad.provenance import code_version
@@ -30,7 +30,7 @@ def run(config: PhaseConfig, results: Results) -> None:
         device_of(config.device),
         results.features,
     )
-    evaluate(
+    measure_row(
         measurer,
         run,
         {
@@ -43,6 +43,6 @@ def run(config: PhaseConfig, results: Results) -> None:
             "config": config.values,
             "code": code_version(code_of("evaluate", run)),
         },
-        with_fid=run.stage != "none",
+        of_set=run.stage != "none",
         output=results.metrics(run),
     )

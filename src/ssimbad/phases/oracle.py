@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ssimbad.data.store import Split, read_pairs
 from ssimbad.devices import device_of
-from ssimbad.evaluation.compare import to_csv
 from ssimbad.evaluation.oracle import oracle
+from ssimbad.evaluation.records import to_csv
 from ssimbad.files import write_text
 from ssimbad.methods.denoising import DenoisingMethod
 from ssimbad.methods.schema import SamplingConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ssimbad.evaluation.compare import comparisons, read_runs, table
-from ssimbad.report.run import report
+from ssimbad.report.compose import compose
 from ssimbad.verify import write_digests
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def run(config: PhaseConfig, results: Results) -> None:
     whole = config.whole
     found = read_runs({(run.row, whole.seed_of(run)): results.metrics(run) for run in whole.runs})
     resamples = whole.evaluate.resamples
-    report(
+    compose(
         whole,
         found,
         table(found, resamples, whole.seed),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ssimbad.data.store import Split
 from ssimbad.devices import device_of
-from ssimbad.evaluation.compare import to_csv
+from ssimbad.evaluation.records import to_csv
 from ssimbad.evaluation.sweep import sweep
 from ssimbad.files import write_text
 from ssimbad.phases.trained import read_trained

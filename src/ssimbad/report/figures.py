@@ -1,56 +1,151 @@
-"""The figures, drawn from the files of the other phases."""
+"""The figures: how each is drawn from the files of other phases, its caption, and which runs have it.
+
+Plotting libraries are imported by what draws, so that the workflow can ask for names alone.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-import seaborn as sns
-from matplotlib.figure import Figure
 from PIL import Image
 
-from ssimbad.data.store import Split
+from ssimbad.evaluation.metrics import METRICS, SWEPT
 from ssimbad.files import read_text, whole_file
-from ssimbad.noise.transforms import RATIONAL
-from ssimbad.report.table import FORMATS, label
+from ssimbad.methods import title_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from ssimbad.config.schema import Config
     from ssimbad.layout import Results
-    from ssimbad.methods import Run
 
 _SHOWN = 8
 
 
-def _save(figure: Figure, path: Path, attribution: str = "") -> None:
-    if attribution:
-        figure.text(0.5, -0.01, attribution, ha="center", va="top", fontsize=6, color="0.4")
-    with whole_file(path) as part:
-        # A fixed metadata block, so that equal figures are equal files.
-        figure.savefig(
-            part, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None}
-        )
-    plt.close(figure)
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a figure may show of a run.
+
+    Attributes:
+        config: the whole config.
+        results: where everything lies.
+        records: the table's numbers.
+    """
+
+    config: Config
+    results: Results
+    records: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure.
+
+    Attributes:
+        draw: makes it.
+        caption: what it shows.
+        when: true of the configs whose runs have it.
+        images: whether it shows images of the data, and so names their author.
+    """
+
+    draw: Callable[[FinishedRun], Figure]
+    caption: str
+    when: Callable[[Config], object]
+    images: bool
+
+
+FIGURES: dict[str, Drawing] = {}
+"""Every figure by the name of its file, in the order they are shown."""
+
+
+def figure(
+    name: str,
+    caption: str,
+    when: Callable[[Config], object] = lambda config: True,
+    images: bool = False,
+) -> Callable[[Callable[[FinishedRun], Figure]], Callable[[FinishedRun], Figure]]:
+    """Put a function that draws into :data:`FIGURES`; arguments as :class:`Drawing` has them."""
+
+    def put(draw: Callable[[FinishedRun], Figure]) -> Callable[[FinishedRun], Figure]:
+        FIGURES[name] = Drawing(draw, caption, when, images)
+        return draw
+
+    return put
+
+
+def figures_of(config: Config) -> list[str]:
+    """The names of the figures that a run of a config has."""
+    return [name for name, drawing in FIGURES.items() if drawing.when(config)]
+
+
+def draw_figures(run: FinishedRun, attribution: str) -> None:
+    """Draw every figure of a run into ``figures/<name>.png``.
+
+    Args:
+        run: what they show.
+        attribution: what is said below those that show images.
+
+    Raises:
+        UserError: what another phase should have left is missing.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    sns.set_theme(style="whitegrid", font_scale=0.8)
+    for name in figures_of(run.config):
+        drawn = FIGURES[name].draw(run)
+        if attribution and FIGURES[name].images:
+            drawn.text(0.5, -0.01, attribution, ha="center", va="top", fontsize=6, color="0.4")
+        with whole_file(run.results.figures / f"{name}.png") as part:
+            # A fixed metadata block, so that equal figures are equal files.
+            drawn.savefig(
+                part, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None}
+            )
+        plt.close(drawn)
 
 
 def _table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.read_csv(io.StringIO(read_text(path)))
+
+
+def _panels(
+    count: int, across: int, width: float, height: float, **kinds: Any
+) -> tuple[Figure, list[Any]]:
+    """A figure of ``count`` panels, at most ``across`` side by side, each of a size in inches."""
+    import matplotlib.pyplot as plt
+
+    across = min(across, count)
+    down = -(-count // across)
+    drawn, axes = plt.subplots(
+        down, across, figsize=(width * across, height * down), squeeze=False, **kinds
+    )
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
+    return drawn, list(axes.flat[:count])
 
 
 def _grid(
     lines: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str] | None = None
 ) -> Figure:
     """Labelled lines of images."""
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
     count, labels = len(lines[0][1]), 1.4  # inches of a cell are 1
-    figure, axes = plt.subplots(
+    drawn, axes = plt.subplots(
         len(lines), count, figsize=(count + labels, len(lines)), squeeze=False
     )
     for line, (name, images) in zip(axes, lines, strict=True):
@@ -61,90 +156,69 @@ def _grid(
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     for axis, title in zip(axes[0], columns or [], strict=False):
         axis.set_title(title, fontsize=7)
-    figure.subplots_adjust(
+    drawn.subplots_adjust(
         left=labels / (count + labels), right=1, bottom=0, top=1, wspace=0.04, hspace=0.04
     )
-    return figure
+    return drawn
 
 
-def ssim_curves(results: Results) -> None:
-    """SSIM against each spacing's own axis, with the straight line its R² speaks of."""
-    curves = _table(results.phi / "curves.csv")
-    spacings = list(curves["spacing"].unique())
-    figure, axes = plt.subplots(1, len(spacings), figsize=(4 * len(spacings), 3.2), sharey=True)
-    for axis, spacing in zip(axes, spacings, strict=True):
-        part = curves[curves["spacing"] == spacing]
-        x, y = part["axis"], part["ssim"]
-        axis.fill_between(x, y - part["ssim_std"], y + part["ssim_std"], alpha=0.2, lw=0)
-        axis.plot(x, y, marker="o", ms=3)
-        slope, offset = np.polyfit(x, y, 1)
-        axis.plot(x, slope * x + offset, ls="--", lw=1, color="0.4")
-        axis.set(
-            title=f"{spacing}: R² = {part['r2'].iloc[0]:.4f}", xlabel=part["axis_name"].iloc[0]
-        )
-    axes[0].set_ylabel("SSIM of noisy and clean image")
-    _save(figure, results.figures / "ssim_curves.png")
+def _read(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
-def noisy_grid(results: Results, attribution: str) -> None:
-    """One image under growing noise, as each spacing steps through it."""
-    lines = []
-    with np.load(results.phi / "noisy.npz") as grids:
-        for spacing in grids.files:
-            images = grids[spacing]
-            shown = np.linspace(0, len(images) - 1, min(10, len(images))).round().astype(int)
-            lines.append((spacing, list(images[shown])))
-    _save(_grid(lines), results.figures / "noisy_images.png", attribution)
+def qualitative(run: FinishedRun, setting: str) -> Figure:
+    """Sketch, reference, every row's output and the truth of the first test images."""
+    from ssimbad.data.store import Split
 
-
-def r2_ranking(results: Results) -> None:
-    """All candidates by R²."""
-    ranking = _table(results.phi / "ranking.csv")
-    names = [
-        name.replace("+c", f"+{c:.3g}") if name == RATIONAL else name
-        for name, c in zip(ranking["phi"], ranking["c"], strict=True)
+    results = run.results
+    split = Split(results.data, "test")
+    names = split.names[:_SHOWN]
+    indices = [split.index[name] for name in names]
+    lines = [
+        ("sketch", list(split.sketches[indices])),
+        (
+            "reference",
+            [_read(results.gallery / f"reference_{setting}" / f"{n}.png") for n in names],
+        ),
     ]
-    figure, axis = plt.subplots(figsize=(6, 0.24 * len(names) + 0.8))
-    sns.barplot(x=ranking["r2"].clip(lower=0), y=names, ax=axis, color="C0")
-    axis.set(xlabel="mean R² of SSIM against φ", ylabel="", xlim=(0, 1))
-    for k, value in enumerate(ranking["r2"]):
-        axis.text(max(value, 0) + 0.005, k, f"{value:.4f}", va="center", fontsize=7)
-    _save(figure, results.figures / "r2_ranking.png")
+    for row in run.config.rows:
+        if row != "reference":  # the copy row's images are the warped references themselves
+            folder = results.images(row) / setting
+            images = [_read(folder / f"{name}.png") for name in names]
+            lines.append((title_of(row).replace(", ", ",\n"), images))
+    lines.append(("truth", list(split.images[indices])))
+    return _grid(lines)
 
 
-def loss_curves(trained: list[Run], results: Results) -> None:
-    """Training and validation loss of the trained rows."""
-    columns = min(4, len(trained))
-    lines = -(-len(trained) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3 * lines), squeeze=False)
-    for axis in axes.flat[len(trained) :]:
-        axis.set_axis_off()
-    for axis, row in zip(axes.flat, trained, strict=False):
-        history = _table(results.history(row))
-        for column in history.columns.drop(["step", "lr"]):
-            axis.plot(history["step"], history[column], marker=".", label=column.replace("_", ": "))
-        axis.set(title=label(row), xlabel="optimizer step", ylabel="loss", yscale="log")
-        axis.legend(fontsize=7)
-    figure.tight_layout()
-    _save(figure, results.figures / "loss.png")
+for _setting, _caption in {
+    "same": "Same-reference: the reference is the warped truth",
+    "cross": "Cross-reference: the reference is another identity",
+}.items():
+    figure(f"qualitative_{_setting}", _caption, images=True)(partial(qualitative, setting=_setting))
 
 
-def metric_bars(records: list[dict[str, Any]], results: Results) -> None:
+@figure("metrics", "Every metric of every row, with 95 % intervals")
+def metric_bars(run: FinishedRun) -> Figure:
     """Every metric of every row, with its interval."""
-    frame = pd.DataFrame([r for r in records if r["seed"] is None])
+    import pandas as pd
+    import seaborn as sns
+
+    frame = pd.DataFrame([r for r in run.records if r["seed"] is None])
     methods = list(dict.fromkeys(frame["method"]))
-    colours = dict(zip(("same", "cross"), sns.color_palette(), strict=False))
-    figure, axes = plt.subplots(2, 3, figsize=(11, 0.5 * len(methods) + 1.8), sharey=True)
-    for axis, (metric, (title, _)) in zip(axes.flat, FORMATS.items(), strict=True):
-        for k, setting in enumerate(("same", "cross")):
-            part = frame[(frame["metric"] == metric) & (frame["setting"] == setting)]
+    settings = list(dict.fromkeys(frame["setting"]))
+    thick = 0.76 / len(settings)
+    drawn, axes = _panels(len(METRICS), 3, 11 / 3, 0.25 * len(methods) + 0.9, sharey=True)
+    for axis, (name, metric) in zip(axes, METRICS.items(), strict=True):
+        for k, (setting, colour) in enumerate(zip(settings, sns.color_palette(), strict=False)):
+            part = frame[(frame["metric"] == name) & (frame["setting"] == setting)]
             values = (
                 part.set_index("method")
                 .reindex(methods)
                 .astype({"value": float, "ci_low": float, "ci_high": float})
             )
-            at = np.arange(len(methods)) + 0.4 * (k - 0.5)
-            axis.barh(at, values["value"].fillna(0), 0.38, color=colours[setting], label=setting)
+            at = np.arange(len(methods)) + 0.8 / len(settings) * (k - (len(settings) - 1) / 2)
+            axis.barh(at, values["value"].fillna(0), thick, color=colour, label=setting)
             known = values["ci_low"].notna().to_numpy()
             low = (values["value"] - values["ci_low"]).to_numpy()
             high = (values["ci_high"] - values["value"]).to_numpy()
@@ -156,19 +230,27 @@ def metric_bars(records: list[dict[str, Any]], results: Results) -> None:
                 ecolor="0.2",
                 elinewidth=1,
             )
-        axis.set_title(title)
-        axis.set_yticks(range(len(methods)), [label(m) for m in methods])
-    axes[0, 0].invert_yaxis()
-    axes[0, 0].legend(fontsize=7)
-    figure.tight_layout()
-    _save(figure, results.figures / "metrics.png")
+        axis.set_title(metric.heading)
+        axis.set_yticks(range(len(methods)), [title_of(m) for m in methods])
+    axes[0].invert_yaxis()
+    axes[0].legend(fontsize=7)
+    drawn.tight_layout()
+    return drawn
 
 
-def quality_against_calls(rows: list[Run], results: Results) -> None:
-    """Same-reference PSNR and LPIPS against network calls per image, for every sampler tried."""
-    sweeps = pd.concat([_table(results.sweep / f"{row}.csv").assign(row=row) for row in rows])
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
-    for axis, metric in zip(axes, ("psnr", "lpips"), strict=True):
+@figure(
+    "quality_against_calls",
+    "Quality against network calls per image",
+    when=lambda config: config.swept_rows,
+)
+def quality_against_calls(run: FinishedRun) -> Figure:
+    """Same-reference quality against network calls per image, for every sampler tried."""
+    import pandas as pd
+
+    tables = {row: _table(run.results.sweep / f"{row}.csv") for row in run.config.swept_rows}
+    sweeps = pd.concat([table.assign(row=row) for row, table in tables.items()])
+    drawn, axes = _panels(len(SWEPT), len(SWEPT), 5, 3.6)
+    for axis, metric in zip(axes, SWEPT, strict=True):
         for (row, sampler), part in sweeps.groupby(["row", "sampler"], sort=False):
             part = part.sort_values("network_calls")
             axis.plot(
@@ -176,35 +258,80 @@ def quality_against_calls(rows: list[Run], results: Results) -> None:
                 part[metric],
                 marker="o",
                 ms=3,
-                label=f"{label(row)}: {sampler}",
+                label=f"{title_of(row)}: {sampler}",
             )
-        axis.set(xlabel="network calls per image", ylabel=FORMATS[metric][0], xscale="log")
-    axes[1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.tight_layout()
-    _save(figure, results.figures / "quality_against_calls.png")
+        axis.set(xlabel="network calls per image", ylabel=METRICS[metric].heading, xscale="log")
+    axes[-1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
+    drawn.tight_layout()
+    return drawn
 
 
-def _read(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image)
+@figure("ssim_curves", "SSIM as noise grows, along each noise schedule's own axis")
+def ssim_curves(run: FinishedRun) -> Figure:
+    """SSIM against each spacing's own axis, with the straight line its R² speaks of."""
+    curves = _table(run.results.phi / "curves.csv")
+    spacings = list(curves["spacing"].unique())
+    drawn, axes = _panels(len(spacings), len(spacings), 4, 3.2, sharey=True)
+    for axis, spacing in zip(axes, spacings, strict=True):
+        part = curves[curves["spacing"] == spacing]
+        x, y = part["axis"], part["ssim"]
+        axis.fill_between(x, y - part["ssim_std"], y + part["ssim_std"], alpha=0.2, lw=0)
+        axis.plot(x, y, marker="o", ms=3)
+        slope, offset = np.polyfit(x, y, 1)
+        axis.plot(x, slope * x + offset, ls="--", lw=1, color="0.4")
+        axis.set(
+            title=f"{spacing}: R² = {part['r2'].iloc[0]:.4f}", xlabel=part["axis_name"].iloc[0]
+        )
+    axes[0].set_ylabel("SSIM of noisy and clean image")
+    return drawn
 
 
-def qualitative(rows: list[str], setting: str, results: Results, attribution: str) -> None:
-    """Sketch, reference, every row's output and the truth of the first test images."""
-    split = Split(results.data, "test")
-    names = split.names[:_SHOWN]
-    indices = [split.index[name] for name in names]
-    lines = [
-        ("sketch", list(split.sketches[indices])),
-        (
-            "reference",
-            [_read(results.gallery / f"reference_{setting}" / f"{n}.png") for n in names],
-        ),
+@figure(
+    "noisy_images",
+    "One image under growing noise, as each schedule steps through it",
+    images=True,
+)
+def noisy_images(run: FinishedRun) -> Figure:
+    """One image under growing noise, as each spacing steps through it."""
+    lines = []
+    with np.load(run.results.phi / "noisy.npz") as grids:
+        for spacing in grids.files:
+            images = grids[spacing]
+            shown = np.linspace(0, len(images) - 1, min(10, len(images))).round().astype(int)
+            lines.append((spacing, list(images[shown])))
+    return _grid(lines)
+
+
+@figure("r2_ranking", "The search for φ*: how straight SSIM falls along each candidate")
+def r2_ranking(run: FinishedRun) -> Figure:
+    """All candidates by R²."""
+    import seaborn as sns
+
+    from ssimbad.noise.transforms import RATIONAL
+
+    ranking = _table(run.results.phi / "ranking.csv")
+    names = [
+        name.replace("+c", f"+{c:.3g}") if name == RATIONAL else name
+        for name, c in zip(ranking["phi"], ranking["c"], strict=True)
     ]
-    for row in rows:
-        if row != "reference":  # the copy row's images are the warped references themselves
-            folder = results.images(row) / setting
-            images = [_read(folder / f"{name}.png") for name in names]
-            lines.append((label(row).replace(", ", ",\n"), images))
-    lines.append(("truth", list(split.images[indices])))
-    _save(_grid(lines), results.figures / f"qualitative_{setting}.png", attribution)
+    drawn, (axis,) = _panels(1, 1, 6, 0.24 * len(names) + 0.8)
+    sns.barplot(x=ranking["r2"].clip(lower=0), y=names, ax=axis, color="C0")
+    axis.set(xlabel="mean R² of SSIM against φ", ylabel="", xlim=(0, 1))
+    for k, value in enumerate(ranking["r2"]):
+        axis.text(max(value, 0) + 0.005, k, f"{value:.4f}", va="center", fontsize=7)
+    return drawn
+
+
+@figure("loss", "Training curves", when=lambda config: config.trained_runs)
+def loss_curves(run: FinishedRun) -> Figure:
+    """Training and validation loss of the trained rows."""
+    trained = run.config.trained_runs
+    drawn, axes = _panels(len(trained), 4, 4.2, 3)
+    for axis, row in zip(axes, trained, strict=True):
+        history = _table(run.results.history(row))
+        for column in history.columns.drop(["step", "lr"]):
+            axis.plot(history["step"], history[column], marker=".", label=column.replace("_", ": "))
+        axis.set(title=title_of(row), xlabel="optimizer step", ylabel="loss", yscale="log")
+        axis.legend(fontsize=7)
+    drawn.tight_layout()
+    return drawn

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ssimbad.evaluation.claims import CLAIMS, METRICS
+from ssimbad.evaluation.compare import SETTINGS
+from ssimbad.evaluation.metrics import METRICS, against, enumerated, of_images, of_sets
 from ssimbad.files import write_text
-from ssimbad.report.table import FORMATS, label
+from ssimbad.methods import title_of
+from ssimbad.paper import CLAIMS
 
 if TYPE_CHECKING:
     from ssimbad.layout import Results
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 def verdict(record: dict[str, Any]) -> str:
     """``supported``, ``contradicted`` or, where the interval holds 0, ``undecided``."""
-    sign = METRICS[record["metric"]]
+    sign = METRICS[record["metric"]].better
     low, high = sorted((sign * record["ci_low"], sign * record["ci_high"]))
     if low > 0:
         return "supported"
@@ -22,24 +24,30 @@ def verdict(record: dict[str, Any]) -> str:
 
 
 def _line(record: dict[str, Any], what: str) -> str:
-    title, form = FORMATS[record["metric"]]
+    metric = METRICS[record["metric"]]
+    form = metric.format
     numbers = (
         f"{record['difference']:+{form}} [{record['ci_low']:+{form}}, {record['ci_high']:+{form}}]"
     )
-    return f"| {what} | {record['setting']} | {title} | {numbers} | **{verdict(record)}** |"
+    return (
+        f"| {what} | {record['setting']} | {metric.heading} | {numbers} | **{verdict(record)}** |"
+    )
 
 
 def write_findings(rows: list[str], differences: list[dict[str, Any]], results: Results) -> None:
     """Write ``findings.md`` from the paired differences."""
     found = {(d["method"], d["baseline"], d["setting"], d["metric"]): d for d in differences}
+    references = against("reference")
+    verb = "compares" if len(references) == 1 else "compare"
     lines = [
         "# What this run says about the paper's claims",
         "",
         "Paired differences of per-image means with 95 % bootstrap intervals over test images. "
         "A claim is supported where the interval lies on its side of 0, contradicted where it lies on "
-        "the other, undecided where it holds 0. In the cross-reference setting PSNR, MS-SSIM and LPIPS "
-        "compare with the sketch's own truth, which the reference does not show; `palette` compares "
-        "with the reference. FID and KID speak of whole image sets, so they have no paired interval here.",
+        "the other, undecided where it holds 0. In the cross-reference setting "
+        f"{enumerated(against('truth'))} compare with the sketch's own truth, which the reference does "
+        f"not show; {enumerated(references, '`{}`')} {verb} with the reference. {enumerated(of_sets())} "
+        "speak of whole image sets, so they have no paired interval here.",
     ]
     head = ["", "| rows | setting | metric | difference | verdict |", "|:--|:--|:--|:--|:--|"]
     for name in dict.fromkeys(claim.name for claim in CLAIMS):
@@ -50,12 +58,12 @@ def write_findings(rows: list[str], differences: list[dict[str, Any]], results: 
             continue
         lines += head
         for claim in claims:
-            what = f"{label(claim.better)} − {label(claim.worse)}"
-            for setting in ("same", "cross"):
-                for metric in METRICS:
+            what = f"{title_of(claim.better)} − {title_of(claim.worse)}"
+            for setting in SETTINGS:
+                for metric in of_images():
                     lines.append(_line(found[claim.better, claim.worse, setting, metric], what))
     lines += ["", "## Same-reference above cross-reference", *head]
     for row in rows:
-        for metric in ("psnr", "ms_ssim", "lpips"):
-            lines.append(_line(found[row, row, "same - cross", metric], label(row)))
+        for metric in against("truth"):
+            lines.append(_line(found[row, row, "same - cross", metric], title_of(row)))
     write_text(results.root / "findings.md", "\n".join(lines) + "\n")

@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ssimbad.evaluation.compare import Run as Measurement
-from ssimbad.evaluation.compare import to_csv
+from ssimbad.evaluation.metrics import METRICS, against, enumerated, of_images, of_sets
+from ssimbad.evaluation.records import to_csv
 from ssimbad.files import write_json, write_text
-from ssimbad.report.paper import LABELS, PAPER
+from ssimbad.methods import Run, title_of
+from ssimbad.paper import PAPER
+from ssimbad.report.html import render
 
 if TYPE_CHECKING:
+    from ssimbad.evaluation.compare import Measurement
     from ssimbad.layout import Results
-    from ssimbad.methods import Run
 
-FORMATS = {
-    "psnr": ("PSNR (dB) ↑", ".2f"),
-    "ms_ssim": ("MS-SSIM ↑", ".4f"),
-    "lpips": ("LPIPS ↓", ".4f"),
-    "fid": ("FID ↓", ".2f"),
-    "kid": ("KID ↓", ".4f"),
-    "palette": ("palette (ΔE) ↓", ".2f"),
-}
 COLUMNS = [
     *("method", "setting", "metric", "value", "ci_low", "ci_high", "n", "paper", "seed", "spread")
 ]
-_IN_THE_PAPER = ("psnr", "ms_ssim", "fid")
-
-
-def label(row: str) -> str:
-    """A row as people read it."""
-    return LABELS.get(row, row)
 
 
 def _cell(record: dict[str, Any], form: str) -> str:
@@ -53,18 +40,20 @@ def _page(records: list[dict[str, Any]]) -> pd.DataFrame:
         if record["seed"] is not None:
             continue
         key = record["method"], record["setting"]
-        line = lines.setdefault(key, {"method": label(key[0]), "setting": key[1]})
-        title, form = FORMATS[record["metric"]]
-        line[title] = _cell(record, form)
+        line = lines.setdefault(key, {"method": title_of(key[0]), "setting": key[1]})
+        metric = METRICS[record["metric"]]
+        line[metric.heading] = _cell(record, metric.format)
+    published = [name for name in METRICS if any(name == metric for _, _, metric in PAPER)]
+    paper = f"paper: {' / '.join(METRICS[name].title for name in published)}"
     for key, line in lines.items():
         known = [
-            format(value, FORMATS[metric][1])
-            for metric in _IN_THE_PAPER
-            if (value := PAPER.get((*key, metric))) is not None
+            format(value, METRICS[name].format)
+            for name in published
+            if (value := PAPER.get((*key, name))) is not None
         ]
-        line["paper: PSNR / MS-SSIM / FID"] = " / ".join(known) or "–"
-    columns = ["method", "setting", *(title for title, _ in FORMATS.values())]
-    return pd.DataFrame(lines.values(), columns=[*columns, "paper: PSNR / MS-SSIM / FID"])
+        line[paper] = " / ".join(known) or "–"
+    headings = (metric.heading for metric in METRICS.values())
+    return pd.DataFrame(lines.values(), columns=["method", "setting", *headings, paper])
 
 
 def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[str, Any]]:
@@ -92,7 +81,7 @@ def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[s
 def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "method": label(r["method"]),
+            "method": title_of(r["method"]),
             "parameters": f"{r['parameters']:,}",
             "optimizer steps": f"{r['optimizer_steps']:,}",
             "images seen": f"{r['images_seen']:,}",
@@ -104,29 +93,21 @@ def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _notes(entry: Measurement, seeds: int, data: list[str]) -> list[str]:
+    def noted(names: list[str]) -> str:
+        return " ".join(METRICS[name].note for name in names if METRICS[name].note).format(**entry)
+
     notes = [
         f"{entry['n']} test images at {entry['size']} px; [low, high]: 95 % bootstrap interval of the "
-        "mean over images. All metrics but palette compare with the truth of the sketch, in the "
-        "cross-reference setting too, where the reference is another identity.",
-        f"MS-SSIM over {entry['ms_ssim_scales']} of 5 scales, weights renormalised. LPIPS: AlexNet. "
-        "palette: sliced Wasserstein distance of colours in CIELAB to the unwarped reference.",
-        f"FID: pytorch-fid, 2048 features, bilinear resize to 299 px, {entry['n']} images a side "
-        "(biased upwards at so few). KID: unbiased, same features, cubic kernel, all pairs. A copy of "
-        "the reference has neither: it is made of the test images themselves.",
+        f"mean over images. All metrics but {enumerated(against('reference'))} compare with the truth of "
+        "the sketch, in the cross-reference setting too, where the reference is another identity.",
+        noted(of_images()),
+        noted(of_sets()),
         "paper: arXiv 2506.04283, on 579 Danbooru faces at 256 px; not comparable in absolute terms "
         "unless the run is on those.",
     ]
     if seeds > 1:
         notes.append(f"Means over {seeds} training seeds, ± their standard deviation.")
     return notes + data
-
-
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;margin:2em;max-width:80em}"
-    "table{border-collapse:collapse}td,th{padding:.3em .7em;border-bottom:1px solid #ddd;"
-    "text-align:right;font-variant-numeric:tabular-nums}"
-    "td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}"
-)
 
 
 def table_csv(records: list[dict[str, Any]]) -> str:
@@ -180,14 +161,9 @@ def write_tables(
     comments = "\n".join(f"% {note}" for note in notes)
     bodies = "\n".join(_latex(frame) for frame in (page, systems_page))
     write_text(results.root / "table.tex", f"{comments}\n{bodies}")
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    tables = "".join(frame.to_html(index=False, border=0) for frame in (page, systems_page))
-    fragment = f"{tables}<ul>{items}</ul>"
-    write_text(
-        results.root / "table.html",
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>ssimbad: table</title>'
-        f"<style>{STYLE}</style>{fragment}</html>\n",
-    )
+    tables = [frame.to_html(index=False, border=0) for frame in (page, systems_page)]
+    fragment = render("tables.html.jinja", tables=tables, notes=notes)
+    write_text(results.root / "table.html", render("table.html.jinja", table=fragment))
     return fragment
 
 

@@ -8,15 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
+from ssimbad import phases
 from ssimbad.data.store import Split, read_pairs
 from ssimbad.errors import UserError
-from ssimbad.evaluation.metrics import frechet_distance, psnr
-from ssimbad.evaluation.run import Measurer, evaluate, read_results
+from ssimbad.evaluation.measure import Measurer, measure_row, read_results
+from ssimbad.evaluation.metrics import METRICS, Metric, frechet_distance, psnr
 from ssimbad.evaluation.schema import EvaluateConfig
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.layout import Results
 from ssimbad.pretrained.networks import Inception
-from tests.conftest import run_phase, tiny_values
+from tests.conftest import phase_of, tiny_values
 
 NAMES = ["a", "b", "c"]
 
@@ -47,7 +48,14 @@ def test_every_mismatch_is_named(folder: Path) -> None:
         assert fault in message
 
 
-def test_a_row_is_measured_against_truth_and_reference(prepared: Results, tmp_path: Path) -> None:
+def test_a_row_is_measured_against_truth_and_reference(
+    prepared: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = Metric("MAE", -1, ".4f", lambda p: (p.images - p.truth).abs().flatten(1).mean(1))
+    monkeypatch.setitem(METRICS, "mae", error)
+    monkeypatch.setitem(
+        METRICS, "count", Metric("count", +1, "d", lambda own, real: len(own) + len(real), of="set")
+    )
     split = Split(prepared.data, "test")
     pairs = read_pairs(prepared.data)
     shifted = tmp_path / "images"
@@ -57,13 +65,13 @@ def test_a_row_is_measured_against_truth_and_reference(prepared: Results, tmp_pa
         Image.fromarray(split.images[split.index[pairs[name]]]).save(shifted / f"{name}.png")
     config = EvaluateConfig(batch=4, resamples=200)
     device, cache = torch.device("cpu"), tmp_path / "features"
-    evaluate(
+    measure_row(
         Measurer(prepared.data, config, 0, "auto", device, cache),
         "test",
         {"cross": (shifted, pairs)},
         data=prepared.data,
         record={"made": "by hand"},
-        with_fid=True,
+        of_set=True,
         output=tmp_path / "metrics",
     )
     found = json.loads((tmp_path / "metrics/cross.json").read_text())
@@ -74,6 +82,10 @@ def test_a_row_is_measured_against_truth_and_reference(prepared: Results, tmp_pa
     assert found["metrics"]["psnr"]["value"] == pytest.approx(psnr(given, truth).mean().item())
     per_image = [found["per_image"][name]["psnr"] for name in split.names]
     assert per_image == pytest.approx(psnr(given, truth).tolist())
+    errors = (given - truth).abs().flatten(1).mean(1)
+    assert found["metrics"]["mae"]["value"] == pytest.approx(errors.mean().item())
+    assert [x["mae"] for x in found["per_image"].values()] == pytest.approx(errors.tolist())
+    assert found["metrics"]["count"] == {"value": 12, "ci_low": None, "ci_high": None}
     # The same images in another order: the sets are equal.
     assert found["metrics"]["fid"]["value"] == pytest.approx(0, abs=1e-3)
     assert found["provenance"]["made"] == "by hand"
@@ -81,7 +93,7 @@ def test_a_row_is_measured_against_truth_and_reference(prepared: Results, tmp_pa
 
 
 def test_cached_features_are_the_networks(prepared: Results, tmp_path: Path) -> None:
-    from ssimbad.evaluation.run import _Features
+    from ssimbad.evaluation.measure import _Features
 
     split = Split(prepared.data, "test")
     pixels = split.image_pixels([0, 1, 2])
@@ -101,8 +113,8 @@ def test_the_copy_row_end_to_end(prepared: Results, tmp_path: Path) -> None:
     results = Results(tmp_path)
     (tmp_path / "data").symlink_to(prepared.data)
     values = tiny_values()
-    run_phase(values, "infer", results, "reference")
-    run_phase(values, "evaluate", results, "reference")
+    phases.infer(phase_of(values, "infer", "reference"), "reference", results)
+    phases.evaluate(phase_of(values, "evaluate", "reference"), "reference", results)
     same, cross = (
         json.loads((results.metrics("reference") / f"{s}.json").read_text())
         for s in ("same", "cross")

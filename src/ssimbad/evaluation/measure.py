@@ -19,25 +19,16 @@ from tqdm import tqdm
 
 from ssimbad.data.store import Split
 from ssimbad.errors import UserError
-from ssimbad.evaluation.metrics import (
-    frechet_distance,
-    kernel_distance,
-    ms_ssim,
-    ms_ssim_scales,
-    palette_distance,
-    psnr,
-)
+from ssimbad.evaluation.metrics import METRICS, ms_ssim_scales, of_images, of_sets
+from ssimbad.evaluation.pairs import Networks, Pairs
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.files import sha256_file, whole_file, write_json
 from ssimbad.pretrained.fetching import fetch
-from ssimbad.pretrained.networks import Inception, lpips_network
+from ssimbad.pretrained.networks import Inception
 from ssimbad.provenance import machine, packages
 
 if TYPE_CHECKING:
     from ssimbad.evaluation.schema import EvaluateConfig
-
-PER_IMAGE = ("psnr", "ms_ssim", "lpips", "palette")
-"""Metrics with a value for each image."""
 
 
 def read_results(folder: Path, names: list[str], size: int) -> Tensor:
@@ -103,8 +94,7 @@ class _Features:
 
 
 class Measurer:
-    """Measures sets of images of the test split. Every image is compared with the truth of its sketch;
-    ``palette`` with its unwarped reference.
+    """Measures sets of images of the test split.
 
     Args:
         data: the packed store.
@@ -128,28 +118,29 @@ class Measurer:
         cache: Path,
     ) -> None:
         self.split = Split(data, "test")
-        self.config, self.seed, self.device = config, seed, device
+        self.config, self.seed = config, seed
         self.truth = self.split.image_pixels(list(range(len(self.split))))
-        self.lpips = lpips_network("alex", weights).to(device)
-        self.sources = {"lpips": self.lpips.weights}
+        self.networks = Networks(weights, device)
+        _ = self.networks.lpips  # weights that cannot be had are told of before any work
         self._open_features = partial(_Features, weights, config.batch, device, cache)
 
     @cached_property
     def features(self) -> _Features:
         """Inception's features of image sets."""
         opened = self._open_features()
-        self.sources["fid"] = opened.weights
+        self.networks.sources["fid"] = opened.weights
         return opened
 
     def measure(
-        self, folder: Path, partners: dict[str, str], with_fid: bool, label: str
+        self, folder: Path, partners: dict[str, str], of_set: bool, label: str
     ) -> dict[str, Any]:
         """A folder's images: metrics with intervals, each image's values, and the pixels' digest.
 
         Args:
             folder: holds ``<name>.png`` for every test image and nothing else.
             partners: by name, whose image was the reference.
-            with_fid: false for images that are copies of other images, whose FID says nothing.
+            of_set: whether to compute metrics of the whole set. Of images that are copies of the test
+                images they say nothing, and are None.
             label: what the progress bar says.
 
         Raises:
@@ -158,32 +149,30 @@ class Measurer:
         names, batch = self.split.names, self.config.batch
         pixels = read_results(folder, names, self.split.size)
         reference = self.truth[[self.split.index[partners[name]] for name in names]]
-        columns: dict[str, list[Tensor]] = {metric: [] for metric in PER_IMAGE}
+        columns: dict[str, list[Tensor]] = {metric: [] for metric in of_images()}
         with torch.inference_mode():
-            for x, y, r in zip(
+            for parts in zip(
                 *(t.split(batch) for t in (pixels, self.truth, reference)), strict=True
             ):
-                x, y, r = (t.float() / 255 for t in (x, y, r))
-                columns["psnr"].append(psnr(x, y))
-                columns["ms_ssim"].append(ms_ssim(x, y))
-                distance = self.lpips(x.to(self.device), y.to(self.device), normalize=True)
-                columns["lpips"].append(distance.flatten().cpu())
-                columns["palette"].append(palette_distance(x, r))
+                images, truth, references = (part.float() / 255 for part in parts)
+                pairs = Pairs(images, truth, references, self.networks)
+                for metric, values in pairs.measured(list(columns)).items():
+                    columns[metric].append(values.cpu())
         per_image = {metric: torch.cat(v).double().numpy() for metric, v in columns.items()}
         metrics: dict[str, dict[str, float | None]] = {}
-        for metric, values in per_image.items():
-            low, high = bootstrap_interval(values, self.config.resamples, self.seed)
-            metrics[metric] = {"value": float(values.mean()), "ci_low": low, "ci_high": high}
-        fid = kid = None
-        if with_fid:
-            own, real = self.features.of(pixels, label), self.features.of(self.truth, "the truth")
-            fid, kid = frechet_distance(own, real), kernel_distance(own, real)
-        metrics["fid"] = {"value": fid, "ci_low": None, "ci_high": None}
-        metrics["kid"] = {"value": kid, "ci_low": None, "ci_high": None}
+        for metric, column in per_image.items():
+            low, high = bootstrap_interval(column, self.config.resamples, self.seed)
+            metrics[metric] = {"value": float(column.mean()), "ci_low": low, "ci_high": high}
+        features = []
+        if of_set:
+            features = [self.features.of(pixels, label), self.features.of(self.truth, "the truth")]
+        for metric in of_sets():
+            value = METRICS[metric].compute(*features) if of_set else None
+            metrics[metric] = {"value": value, "ci_low": None, "ci_high": None}
         return {
             "metrics": metrics,
             "per_image": {
-                name: {metric: float(per_image[metric][i]) for metric in PER_IMAGE}
+                name: {metric: float(values[i]) for metric, values in per_image.items()}
                 | {"reference": partners[name]}
                 for i, name in enumerate(names)
             },
@@ -191,14 +180,14 @@ class Measurer:
         }
 
 
-def evaluate(
+def measure_row(
     measurer: Measurer,
     row: str,
     settings: dict[str, tuple[Path, dict[str, str]]],
     *,
     data: Path,
     record: dict[str, Any],
-    with_fid: bool,
+    of_set: bool,
     output: Path,
 ) -> None:
     """Measure a row and write ``output/<setting>.json`` for each setting.
@@ -209,7 +198,7 @@ def evaluate(
         settings: for each setting the folder of images and, by name, whose image was the reference.
         data: the packed store.
         record: what else to note of the row's origin.
-        with_fid: as :meth:`Measurer.measure`.
+        of_set: as :meth:`Measurer.measure`.
         output: folder of the JSON files.
 
     Raises:
@@ -217,7 +206,7 @@ def evaluate(
     """
     start = time.monotonic()
     for setting, (folder, partners) in settings.items():
-        found = measurer.measure(folder, partners, with_fid, f"{row} {setting}")
+        found = measurer.measure(folder, partners, of_set, f"{row} {setting}")
         write_json(
             output / f"{setting}.json",
             {
@@ -232,9 +221,9 @@ def evaluate(
                 | {
                     "images": found["images"],
                     "data": sha256_file(data / "manifest.json"),
-                    "weights": measurer.sources,
+                    "weights": measurer.networks.sources,
                     "packages": packages(),
-                    "machine": machine(measurer.device),
+                    "machine": machine(measurer.networks.device),
                     "seconds": round(time.monotonic() - start, 2),
                 },
             },

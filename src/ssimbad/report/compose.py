@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import seaborn as sns
-
-from ssimbad.evaluation.compare import Run as Measurement
-from ssimbad.evaluation.compare import to_csv
+from ssimbad.evaluation.records import to_csv
 from ssimbad.files import read_text, write_text
-from ssimbad.inference import SETTINGS
 from ssimbad.phases import jobs
-from ssimbad.report import figures
+from ssimbad.report.figures import FinishedRun, draw_figures, figures_of
 from ssimbad.report.findings import write_findings
 from ssimbad.report.page import write_gallery, write_page
 from ssimbad.report.table import write_tables, write_times
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
+    from ssimbad.evaluation.compare import Measurement
     from ssimbad.layout import Results
     from ssimbad.methods import Run
 
 
-def report(
+def compose(
     config: Config,
     found: dict[tuple[str, str], dict[int, Measurement]],
     records: list[dict[str, Any]],
@@ -43,8 +40,6 @@ def report(
     """
     lines = read_text(results.data / "ATTRIBUTION.txt").splitlines()
     attribution = lines[0] if lines else ""
-    trained, swept, guided = config.trained_runs, config.swept_rows, config.guided_rows
-    sns.set_theme(style="whitegrid", font_scale=0.8)
     data = [f"Images: {attribution}"] if attribution else []
     if config.data.redrawn:
         data.insert(
@@ -56,23 +51,10 @@ def report(
     write_text(results.root / "comparisons.csv", to_csv(differences, list(differences[0])))
     write_findings(config.rows, differences, results)
     write_times(jobs(config), results)
-    _write_oracle(guided, results)
+    _write_oracle(config.guided_rows, results)
     write_gallery(config.data.warp, config.seed, results)
-    drawn = ["ssim_curves", "noisy_images", "r2_ranking", "metrics"]
-    figures.ssim_curves(results)
-    figures.r2_ranking(results)
-    figures.noisy_grid(results, attribution)
-    figures.metric_bars(records, results)
-    if trained:
-        drawn.append("loss")
-        figures.loss_curves(trained, results)
-    if swept:
-        drawn.append("quality_against_calls")
-        figures.quality_against_calls(swept, results)
-    for setting in SETTINGS:
-        drawn.append(f"qualitative_{setting}")
-        figures.qualitative(config.rows, setting, results, attribution)
-    write_page(config.rows, table, attribution, drawn, results)
+    draw_figures(FinishedRun(config, results, records), attribution)
+    write_page(config.rows, table, attribution, figures_of(config), results)
 
 
 def _write_oracle(guided: list[Run], results: Results) -> None:
