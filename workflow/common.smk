@@ -36,8 +36,8 @@ def refuse(error):
 
 
 BASE = Path("config.yaml")
-if not BASE.exists():  # the command runs in another folder than this workflow's
-    BASE = Path(workflow.basedir) / BASE
+if not BASE.exists():  # the command runs in another folder, or this is a module of another workflow
+    BASE = Path(workflow.source_path("../config.yaml"))
 try:
     # What --configfile and --config say; the files are read again, as the default is, for their faults.
     CONFIG = load([Path(p) for p in workflow.overwrite_configfiles], config, BASE)
