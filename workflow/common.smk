@@ -122,9 +122,9 @@ def granted(phase):
 
 
 def users_images():
-    """The files of the user's folder that are there, as inputs: added and replaced images are noticed."""
+    """The user's image files that are there, as inputs: added and replaced images are noticed."""
     # Braces in a name are no wildcards.
-    names = sorted(str(path) for path in CONFIG.data.files())
+    names = sorted(str(path) for path in CONFIG.data.make_source(CONFIG.seed).files())
     return [name.replace("{", "{{").replace("}", "}}") for name in names]
 
 
