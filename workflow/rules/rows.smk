@@ -14,6 +14,7 @@ rule train:
     input:
         DATA,
         code("train"),
+        config=MERGED,
         phi=PHI,
     output:
         checkpoint=f"{RESULTS}/checkpoints/train/{{row}}.safetensors",
@@ -34,7 +35,7 @@ rule train:
     params:
         config=read_by("train"),
     shell:
-        COMMAND
+        command("train")
 
 
 rule refine:
@@ -42,6 +43,7 @@ rule refine:
     input:
         DATA,
         code("refine"),
+        config=MERGED,
         checkpoint=pretrained_checkpoint,
     output:
         checkpoint=f"{RESULTS}/checkpoints/refine/{{row}}.safetensors",
@@ -62,7 +64,7 @@ rule refine:
     params:
         config=read_by("refine"),
     shell:
-        COMMAND
+        command("refine")
 
 
 rule infer:
@@ -70,6 +72,7 @@ rule infer:
     input:
         DATA,
         code("infer"),
+        config=MERGED,
         checkpoint=own_checkpoint,
     output:
         directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS)),
@@ -86,7 +89,7 @@ rule infer:
     params:
         config=read_by("infer"),
     shell:
-        COMMAND
+        command("infer")
 
 
 rule evaluate:
@@ -95,6 +98,7 @@ rule evaluate:
         DATA,
         code("evaluate"),
         expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS),
+        config=MERGED,
         record=f"{RESULTS}/images/{{row}}/infer.json",
     output:
         expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),
@@ -110,7 +114,7 @@ rule evaluate:
     params:
         config=read_by("evaluate"),
     shell:
-        COMMAND
+        command("evaluate")
 
 
 rule sweep:
@@ -118,6 +122,7 @@ rule sweep:
     input:
         DATA,
         code("sweep"),
+        config=MERGED,
         checkpoint=own_checkpoint,
     output:
         f"{RESULTS}/sweep/{{row}}.csv",
@@ -133,7 +138,7 @@ rule sweep:
     params:
         config=read_by("sweep"),
     shell:
-        COMMAND
+        command("sweep")
 
 
 rule oracle:
@@ -141,6 +146,7 @@ rule oracle:
     input:
         DATA,
         code("oracle"),
+        config=MERGED,
         checkpoint=own_checkpoint,
     output:
         f"{RESULTS}/oracle/{{row}}.csv",
@@ -156,4 +162,4 @@ rule oracle:
     params:
         config=read_by("oracle"),
     shell:
-        COMMAND
+        command("oracle")
