@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ssimbad.phases import PHASES
 from tests.conftest import REPOSITORY, run_cli
 from tests.workflow.conftest import planned_jobs
 from tests.workflow.test_dvc import run
@@ -51,6 +52,11 @@ def test_on_slurm_every_job_asks_for_what_it_needs(project: Path) -> None:
         assert int(asked[rule]["runtime"]) >= 60, rule
         assert asked[rule].get("gpu") == ("1" if rule in USE_A_GPU else None), rule
         assert asked[rule]["slurm_extra"] == "--signal=TERM@300", rule
+
+
+def test_the_slurm_profile_names_phases() -> None:
+    profile = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())
+    assert set(profile["set-threads"]) == set(PHASES) - {"report"}
 
 
 def test_seeds_multiply_what_can_run_side_by_side(project: Path, tmp_path: Path) -> None:

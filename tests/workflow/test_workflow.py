@@ -5,6 +5,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from ssimbad.evaluation.metrics import METRICS, against, of_images
 from ssimbad.files import sha256_file
 from ssimbad.layout import Results
 from ssimbad.paper import CLAIMS
+from ssimbad.phases import jobs
 from ssimbad.report.figures import FIGURES
 from ssimbad.training.checkpoint import read_header
 from tests.conftest import REPOSITORY, picture
@@ -310,7 +313,8 @@ def test_what_the_documents_add_is_found_everywhere(extended: Path) -> None:
     assert '"regression"' in page
     metric = re.search(r"METRICS\[\"(\w+)\"\]|Metric\(\s*\"(\w+)\"", added[0])
     figure = re.search(r"@figure\(\s*\"(\w+)\"", added[1])
-    assert metric and figure
+    assert metric
+    assert figure
     name = metric[1] or metric[2]
     with (results / "table.csv").open() as stream:
         assert {x["method"] for x in csv.DictReader(stream) if x["metric"] == name} == set(systems)
