@@ -134,3 +134,14 @@ def users_images():
 
 DATA = [str(FILES.data / name) for name in STORE]
 PHI = str(FILES.phi / "phi.json")
+
+
+def own_checkpoint(wildcards):
+    """The weights that a run's images come from; none of a row without networks."""
+    run = Run(wildcards.row)
+    return [] if run.stage == "none" else str(FILES.checkpoint(run))
+
+
+def pretrained_checkpoint(wildcards):
+    """The weights that a refined row starts from."""
+    return str(FILES.checkpoint(Run(wildcards.row).pretrained))

@@ -6,10 +6,14 @@ rule config:
     """Write the merged config, which every command reads."""
     output:
         str(FILES.config),
+    log:
+        str(FILES.log("config")),
+    conda:
+        "../../environment.yml"
     params:
         text=to_yaml(CONFIG),
     shell:
-        "printf %s {params.text:q} > {output:q}"
+        "printf %s {params.text:q} > {output:q} 2> {log:q}"
 
 
 rule data:

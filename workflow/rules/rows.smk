@@ -1,14 +1,3 @@
-def own_checkpoint(wildcards):
-    """The weights that a run's images come from; none of a row without networks."""
-    run = Run(wildcards.row)
-    return [] if run.stage == "none" else str(FILES.checkpoint(run))
-
-
-def pretrained_checkpoint(wildcards):
-    """The weights that a refined row starts from."""
-    return str(FILES.checkpoint(Run(wildcards.row).pretrained))
-
-
 rule train:
     """Pretrain a row: denoising at noise levels drawn uniformly in φ* (SSIMBaD), or as its method says."""
     input:
