@@ -1,4 +1,4 @@
-# make reproduce | test | test-quick | lint | benchmark | benchmark-gpu     each sets up .venv first where it is missing
+# make reproduce | test | test-quick | pull | lint | benchmark | benchmark-gpu     each sets up .venv first where it is missing
 # CONFIG=config/tiny.yaml runs an overlay, CORES=1 limits the processors.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 LIMIT := $(if $(filter-out all,$(CORES)),OMP_NUM_THREADS=$(CORES))
 
-.PHONY: reproduce test test-quick lint benchmark benchmark-gpu
+.PHONY: reproduce test test-quick pull lint benchmark benchmark-gpu
 
 reproduce: $(READY)
 	@$(if $(CONFIG),$(BIN)/ssimbad config --config $(CONFIG) > /dev/null)
@@ -23,11 +23,16 @@ test: $(READY)
 test-quick: $(READY)
 	$(PYTEST) -m "not workflow and not kill"
 
+pull: $(READY)
+	$(BIN)/dvc pull
+	$(BIN)/ssimbad adopt
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/lint-imports
+	$(BIN)/snakefmt --check Snakefile workflow/common.smk workflow/rules
 	$(BIN)/snakemake --lint
 
 benchmark: $(READY)

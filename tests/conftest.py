@@ -37,6 +37,7 @@ _SHARING = "tests/workflow/"
 """Tests of one group share the finished tiny run, and so a process; DVC's have a project of their own."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of a file stay together, where ``-n`` runs several processes; long ones begin first."""
     for item in items:
