@@ -61,7 +61,8 @@ onstart:
 
 
 RUNS = CONFIG.runs
-CORES = workflow.resource_settings.cores or 1  # a scheduler's profile sets threads instead
+# A scheduler's profile sets threads instead of cores.
+CORES = workflow.resource_settings.cores or 1
 # A rule's name is the phase's, its wildcard `row` the run's.
 COMMAND = (
     f"ssimbad {{rule}} {{wildcards.row}} --config {shlex.quote(str(FILES.config))}"
