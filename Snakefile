@@ -1,5 +1,5 @@
-# The whole paper: images → φ* → pretraining → trajectory refinement → colorization in both
-# settings → metrics → tables and figures.
+# The whole paper: images → φ* → pretraining → trajectory refinement → colorization in every
+# setting → metrics → tables and figures.
 #
 #   snakemake --cores all                                     the embedded default (config.yaml)
 #   snakemake --cores all --configfile config/tiny.yaml       an overlay on it

@@ -16,9 +16,10 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from benchmarks.case import Case, Measured, kernel_seconds, timed
 from ssimbad.config.files import load
-from ssimbad.data.store import Split
+from ssimbad.data.test_set import TestSet
 from ssimbad.evaluation.measure import Measurer
 from ssimbad.evaluation.metrics import ms_ssim_scales
+from ssimbad.evaluation.pairs import Networks
 from ssimbad.pretrained.networks import Inception, lpips_network
 
 ROUNDS = 2
@@ -78,32 +79,31 @@ class Plain:
 def case(data: Path, folder: Path) -> Case:
     """Sets of noisy copies of the test images."""
     loaded = load([])
-    split = Split(data, "test")
-    partners = {name: name for name in split.names}
+    test_set = TestSet(data, loaded.seed)
+    images = test_set.truth(test_set.names).permute(0, 2, 3, 1).numpy()
     truth = folder / "truth"
     first, *sets = (folder / f"set{number}" for number in range(1 + ROUNDS))
     generator = np.random.default_rng(0)
     for path in (truth, first, *sets):
         path.mkdir(parents=True)
-        for name, image in zip(split.names, split.images, strict=True):
+        for name, image in zip(test_set.names, images, strict=True):
             noise = 0 if path == truth else generator.normal(0, 20, image.shape)
             pixels = np.clip(image + noise, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(path / f"{name}.png")
     plain = Plain(loaded.weights)
     # The truth's features are computed once a table and kept, as a run keeps them.
     cache = Path(tempfile.mkdtemp(dir=folder))
-    measurer = Measurer(
-        data, loaded.evaluate, loaded.seed, loaded.weights, torch.device("cpu"), cache
-    )
-    scales = ms_ssim_scales(split.size)
+    networks = Networks(loaded.weights, torch.device("cpu"))
+    measurer = Measurer(test_set, loaded.evaluate, networks, cache)
+    scales = ms_ssim_scales(test_set.size)
     with FlopCounterMode(display=False) as counter:
-        plain.inception(torch.zeros(1, 3, split.size, split.size))
+        plain.inception(torch.zeros(1, 3, test_set.size, test_set.size))
 
     def files(path: Path) -> list[Path]:
-        return [path / f"{name}.png" for name in split.names]
+        return [path / f"{name}.png" for name in test_set.names]
 
     def measured(path: Path) -> dict[str, float]:
-        found = measurer.measure(path, partners, True, "set")["metrics"]
+        found = measurer.measure(path, "same", True, "set")["metrics"]
         return {key: values["value"] for key, values in found.items()}
 
     measurer.features.of(measurer.truth[:2], "two images")  # reads the network
@@ -118,13 +118,13 @@ def case(data: Path, folder: Path) -> Case:
 
     return Case(
         "evaluation",
-        f"s for a set of {len(split)} pairs",
+        f"s for a set of {len(test_set.names)} pairs",
         plainly,
         ours,
         lambda a, b: max(abs(a[key] - b[key]) / abs(a[key]) for key in ("psnr", "lpips", "fid")),
         "largest relative difference of PSNR, LPIPS and FID",
         ROUNDS,
         target=5.0,
-        flops=counter.get_total_flops() * len(split),
+        flops=counter.get_total_flops() * len(test_set.names),
         notes={"inception_s": inception_s, "convolution_s": spent["aten::mkldnn_convolution"]},
     )

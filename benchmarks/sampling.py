@@ -10,9 +10,9 @@ from torch import Tensor
 
 from benchmarks.case import Case, Measured
 from ssimbad.config.files import load
-from ssimbad.data.store import Split
+from ssimbad.data.test_set import TestSet
 from ssimbad.evaluation.metrics import psnr
-from ssimbad.inference import counted_calls, own_noise, test_inputs
+from ssimbad.inference import counted_calls
 from ssimbad.methods.schema import SamplingConfig
 from ssimbad.pretrained.networks import lpips_network
 from ssimbad.training import checkpoint
@@ -33,17 +33,17 @@ def case(results: Path) -> Case:
     loaded = load([])
     method, _ = checkpoint.load(results / "checkpoints/train/ssimbad.safetensors")
     method = method.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    split = Split(results / "data", "test")
-    names = split.names[:IMAGES]
-    sketch, reference = test_inputs(split, loaded.data.warp, loaded.seed, names, names)
-    truth = split.image_pixels(list(range(IMAGES))).float() / 255
+    test_set = TestSet(results / "data", loaded.seed, loaded.data.warp)
+    names = test_set.names[:IMAGES]
+    sketch, reference = test_set.inputs(names, "same")
+    truth = test_set.truth(names).float() / 255
     perceptual = lpips_network("alex", loaded.weights)
     notes: dict[str, Any] = {}
 
     @torch.inference_mode()
     def side(which: str, sampling: SamplingConfig) -> Measured:
         with counted_calls(method) as calls:
-            noise = own_noise(loaded.seed, names, split.size, torch.device("cpu"))
+            noise = test_set.noise(names, torch.device("cpu"))
             images: Tensor = (method.colorize(sketch, reference, noise, sampling) + 1) / 2
         decibels = float(psnr(images, truth).mean())
         distance = float(perceptual(images, truth, normalize=True).mean())

@@ -15,6 +15,7 @@ from ssimbad.phases import PHASES
 from ssimbad.phases.code import code_of
 from ssimbad.phases.resources import KEPT_PAGES, gpus_of, threads_of
 from ssimbad.phases.slices import phase_json
+from ssimbad.settings import SETTINGS
 
 # Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not. It is told
 # who asked, so that it leaves when that one is killed; and a SIGTERM to all of them is its to answer: the
@@ -59,11 +60,9 @@ onstart:
         refuse(error)
 
 
-SETTINGS = ["same", "cross"]
 RUNS = CONFIG.runs
-CORES = (
-    workflow.resource_settings.cores or 1
-)  # a scheduler's profile sets threads instead
+# A scheduler's profile sets threads instead of cores.
+CORES = workflow.resource_settings.cores or 1
 # What every command reads. Its change reruns nothing: each rule's params are what its phase reads of it.
 MERGED = ancient(str(FILES.config))
 

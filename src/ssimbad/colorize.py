@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from os.path import isdir, isfile  # False, not an error, where one may not look
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,9 @@ from ssimbad.data.store import to_pixels, to_unit
 from ssimbad.devices import device_of
 from ssimbad.errors import UserError, shown
 from ssimbad.files import whole_file, whole_files
-from ssimbad.inference import own_noise
 from ssimbad.layout import Results
 from ssimbad.methods import Run, methods, rows
+from ssimbad.rng import image_noise
 from ssimbad.training import checkpoint
 
 if TYPE_CHECKING:
@@ -300,10 +301,11 @@ def colorize(
     ):
         for start in range(0, len(jobs), _BATCH):
             chosen = jobs[start : start + _BATCH]
+            names = [job.drawing.stem for job in chosen]
             images = method.colorize(
                 _batch_of([sketches[job.drawing] for job in chosen], device),
                 _batch_of([colours[job.reference] for job in chosen], device),
-                own_noise(seed, [job.drawing.stem for job in chosen], size, device),
+                partial(image_noise, seed, names, size, device=device),
                 sampling,
             )
             pixels = to_pixels(images.float()).permute(0, 2, 3, 1).cpu().numpy()

@@ -1,49 +1,27 @@
-"""The infer phase: one row's images of both settings."""
+"""How a method's images of the test set are made, and what its network does for them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
-from ssimbad.data.store import Split, read_pairs, to_pixels, to_unit
-from ssimbad.data.warp import EVALUATION, draw_controls, warp
-from ssimbad.files import whole_folder, write_json
-from ssimbad.processes import ALONE, Place, from_first, gathered
-from ssimbad.provenance import machine
-from ssimbad.rng import image_noise
+from ssimbad.data.store import to_pixels
+from ssimbad.files import whole_folder
+from ssimbad.processes import Place, from_first, gathered
 
 if TYPE_CHECKING:
-    from ssimbad.data.schema import WarpConfig
-    from ssimbad.evaluation.schema import InferConfig
-    from ssimbad.methods.base import Method, Noise
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from ssimbad.data.test_set import TestSet
+    from ssimbad.methods.base import Method
     from ssimbad.schema import Section
-
-SETTINGS = ("same", "cross")
-"""The reference is the warped truth; or another identity's warped image."""
-
-
-def test_inputs(
-    split: Split, warp_config: WarpConfig, seed: int, names: list[str], partners: list[str]
-) -> tuple[Tensor, Tensor]:
-    """Sketches of ``names`` and warped references of ``partners``, in [-1, 1]."""
-    sketches = to_unit(split.sketch_pixels([split.index[name] for name in names]))
-    pixels = split.image_pixels([split.index[name] for name in partners])
-    controls = draw_controls(warp_config, seed, [(name, EVALUATION) for name in partners])
-    references, _ = warp(pixels, controls, pixels.device)
-    return sketches, references
-
-
-def own_noise(seed: int, names: list[str], size: int, device: torch.device) -> Noise:
-    """The noise of the named images."""
-    return lambda draw: image_noise(seed, names, size, draw).to(device)
 
 
 def count_parameters(method: Method) -> int:
@@ -65,6 +43,22 @@ def counted_calls(method: Method) -> Iterator[list[int]]:
         hook.remove()
 
 
+@torch.inference_mode()
+def colorized(
+    method: Method,
+    sampling: Section | None,
+    test_set: TestSet,
+    setting: str,
+    device: torch.device,
+    names: list[str],
+) -> Tensor:
+    """The named test images as a method colorizes them on a device, as viewers get them: (B, 3, S, S)
+    uint8, on the CPU."""
+    sketch, reference = (given.to(device) for given in test_set.inputs(names, setting))
+    images = method.colorize(sketch, reference, test_set.noise(names, device), sampling)
+    return to_pixels(images.float()).cpu()
+
+
 @contextmanager
 def _common(folder: Path, place: Place) -> Iterator[Path]:
     """As :func:`whole_folder`, one for all processes, whole once each has done its part."""
@@ -76,22 +70,24 @@ def _common(folder: Path, place: Place) -> Iterator[Path]:
         gathered(place, None)
 
 
-@torch.inference_mode()
-def colorize_set(
-    method: Method,
-    sampling: Section | None,
-    split: Split,
-    partners: dict[str, str],
-    warp_config: WarpConfig,
-    seed: int,
+def write_images(
+    images_of: Callable[[list[str]], Tensor],
+    names: list[str],
     batch: int,
-    device: torch.device,
     folder: Path,
     label: str,
-    place: Place = ALONE,
+    place: Place,
 ) -> None:
-    """Write ``folder/<name>.png`` for every name in ``partners``, all of them or none."""
-    names = list(partners)
+    """Write ``folder/<name>.png`` for every name, all of them or none; each process makes its share.
+
+    Args:
+        images_of: makes the named images: (B, 3, S, S) uint8.
+        names: of all images.
+        batch: how many to make at once.
+        folder: where, replaced as a whole.
+        label: what the progress bar says.
+        place: this process among those that share the images.
+    """
     own = place.share(len(names))
     quiet = place.rank > 0
     with (
@@ -100,57 +96,7 @@ def colorize_set(
     ):
         for start in range(own.start, own.stop, batch):
             chosen = names[start : min(start + batch, own.stop)]
-            sketch, reference = test_inputs(
-                split, warp_config, seed, chosen, [partners[name] for name in chosen]
-            )
-            noise = own_noise(seed, chosen, split.size, device)
-            images = method.colorize(sketch.to(device), reference.to(device), noise, sampling)
-            pixels = to_pixels(images.float()).permute(0, 2, 3, 1).cpu().numpy()
-            for name, image in zip(chosen, pixels, strict=True):
+            images = images_of(chosen).permute(0, 2, 3, 1).numpy()
+            for name, image in zip(chosen, images, strict=True):
                 Image.fromarray(image).save(part / f"{name}.png")
             bar.update(len(chosen))
-
-
-def infer(
-    method: Method,
-    sampling: Section | None,
-    data: Path,
-    warp_config: WarpConfig,
-    seed: int,
-    config: InferConfig,
-    device: torch.device,
-    folder: Path,
-    record: dict[str, Any],
-    place: Place = ALONE,
-) -> None:
-    """Colorize the test set in both settings into ``folder/<setting>`` and write ``folder/infer.json``."""
-    split = Split(data, "test")
-    partners = {"same": {name: name for name in split.names}, "cross": read_pairs(data)}
-    method = method.to(device).eval()
-    start = time.monotonic()
-    with counted_calls(method) as calls:
-        for setting in SETTINGS:
-            colorize_set(
-                method,
-                sampling,
-                split,
-                partners[setting],
-                warp_config,
-                seed,
-                config.batch,
-                device,
-                folder / setting,
-                f"infer {folder.name} {setting}",
-                place,
-            )
-    counts = gathered(place, sum(calls))
-    if place.rank:
-        return
-    record = record | {
-        "seconds": round(time.monotonic() - start, 2),
-        "network_calls": sum(counts) / (len(SETTINGS) * len(split)),
-        "parameters": count_parameters(method),
-        "machine": machine(device),
-        "processes": place.count,
-    }
-    write_json(folder / "infer.json", record)

@@ -34,9 +34,15 @@ def torch_generator(seed: int, *address: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(_digest(seed, address) % 2**63)
 
 
-def image_noise(seed: int, names: list[str], size: int, draw: int = 0) -> Tensor:
-    """Standard normal noise of shape (len(names), 3, size, size), each image's own by its name."""
+def image_noise(
+    seed: int, names: list[str], size: int, draw: int = 0, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Standard normal noise of shape (len(names), 3, size, size), each image's own by its name.
+
+    It is drawn on the CPU, so that it is the same on every device.
+    """
     import torch
 
     generators = [torch_generator(seed, "noise", name, draw) for name in names]
-    return torch.stack([torch.randn((3, size, size), generator=g) for g in generators])
+    noise = torch.stack([torch.randn((3, size, size), generator=g) for g in generators])
+    return noise.to(device)

@@ -9,16 +9,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ssimbad.config.files import load_merged
-from ssimbad.data.store import read_pairs
-from ssimbad.devices import device_of
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.compare import read_runs, table
-from ssimbad.evaluation.measure import Measurer
 from ssimbad.files import read_json, read_text, sha256_file, write_json
 from ssimbad.phases.code import code_of
-from ssimbad.phases.slices import phase_json
+from ssimbad.phases.evaluate import measurer_of
+from ssimbad.phases.slices import PhaseConfig, phase_json
 from ssimbad.provenance import digests
 from ssimbad.report.table import table_csv
+from ssimbad.settings import SETTINGS
 from ssimbad.training import checkpoint
 
 if TYPE_CHECKING:
@@ -147,30 +146,16 @@ def verify(results: Results) -> str:
         for name, digest in manifest["files"].items()
         if not (results.data / name).is_file() or sha256_file(results.data / name) != digest
     ]
-    pairs = read_pairs(results.data)
-    partners = {"same": {name: name for name in pairs}, "cross": pairs}
     count, edited = 0, set[str]()
-    measurer = Measurer(
-        results.data,
-        config.evaluate,
-        config.seed,
-        config.weights,
-        device_of(config.device),
-        results.features,
-    )
+    measurer = measurer_of(PhaseConfig(config, "evaluate"), results)
     for run in config.runs:
-        for setting, partner in partners.items():
+        for setting in SETTINGS:
             path = results.metrics(run) / f"{setting}.json"
             name = path.relative_to(results.root).as_posix()
             try:
                 stored = read_json(path)
                 own = _origin(run, stored, results, config)
-                again = measurer.measure(
-                    results.images(run) / setting,
-                    partner,
-                    run.stage != "none",
-                    f"{run} {setting}",
-                )
+                again = measurer.measure_run(run, setting, results)
                 own += _numbers(stored, again)
                 count += sum(len(values) - 1 for values in again["per_image"].values())
                 edited |= _edited(run, stored["provenance"])

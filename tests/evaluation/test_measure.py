@@ -8,16 +8,19 @@ import pytest
 import torch
 from PIL import Image
 
-from ssimbad import phases
 from ssimbad.data.store import Split, read_pairs
+from ssimbad.data.test_set import TestSet
 from ssimbad.errors import UserError
-from ssimbad.evaluation.measure import Measurer, measure_row, read_results
+from ssimbad.evaluation.measure import Measurer, read_results, write_measurements
 from ssimbad.evaluation.metrics import METRICS, Metric, frechet_distance, psnr
+from ssimbad.evaluation.pairs import Networks
 from ssimbad.evaluation.schema import EvaluateConfig
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.layout import Results
+from ssimbad.methods import Run
 from ssimbad.pretrained.networks import Inception
-from tests.conftest import phase_of, tiny_values
+from ssimbad.settings import SETTINGS
+from tests.conftest import run_phase, tiny_values
 
 NAMES = ["a", "b", "c"]
 
@@ -58,23 +61,19 @@ def test_a_row_is_measured_against_truth_and_reference(
     )
     split = Split(prepared.data, "test")
     pairs = read_pairs(prepared.data)
-    shifted = tmp_path / "images"
-    shifted.mkdir()
-    for name in split.names:
-        # Handing out the partner's truth: palette 0 against the reference, far from the truth.
-        Image.fromarray(split.images[split.index[pairs[name]]]).save(shifted / f"{name}.png")
+    results, run = Results(tmp_path), Run("ssimbad")
+    results.data.symlink_to(prepared.data)
+    for setting in SETTINGS:
+        shifted = results.images(run) / setting
+        shifted.mkdir(parents=True)
+        for name in split.names:
+            # Handing out the partner's truth: palette 0 against the reference, far from the truth.
+            Image.fromarray(split.images[split.index[pairs[name]]]).save(shifted / f"{name}.png")
     config = EvaluateConfig(batch=4, resamples=200)
-    device, cache = torch.device("cpu"), tmp_path / "features"
-    measure_row(
-        Measurer(prepared.data, config, 0, "auto", device, cache),
-        "test",
-        {"cross": (shifted, pairs)},
-        data=prepared.data,
-        record={"made": "by hand"},
-        of_set=True,
-        output=tmp_path / "metrics",
-    )
-    found = json.loads((tmp_path / "metrics/cross.json").read_text())
+    networks = Networks("auto", torch.device("cpu"))
+    measurer = Measurer(TestSet(prepared.data, 0), config, networks, results.features)
+    write_measurements(measurer, run, {"made": "by hand"}, results)
+    found = json.loads((results.metrics(run) / "cross.json").read_text())
     truth = split.image_pixels(list(range(6))).float() / 255
     given = truth[[split.index[pairs[name]] for name in split.names]]
     assert found["n"] == 6
@@ -113,8 +112,8 @@ def test_the_copy_row_end_to_end(prepared: Results, tmp_path: Path) -> None:
     results = Results(tmp_path)
     (tmp_path / "data").symlink_to(prepared.data)
     values = tiny_values()
-    phases.infer(phase_of(values, "infer", "reference"), "reference", results)
-    phases.evaluate(phase_of(values, "evaluate", "reference"), "reference", results)
+    run_phase(values, "infer", results, "reference")
+    run_phase(values, "evaluate", results, "reference")
     same, cross = (
         json.loads((results.metrics("reference") / f"{s}.json").read_text())
         for s in ("same", "cross")

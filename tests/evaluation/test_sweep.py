@@ -1,16 +1,19 @@
 """Quality against network calls, and oracle guidance."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from ssimbad.data.schema import WarpConfig
-from ssimbad.data.store import Split, read_pairs
+from ssimbad.data.test_set import TestSet
 from ssimbad.evaluation.metrics import psnr
 from ssimbad.evaluation.oracle import guided_euler, oracle, ssim_distance
+from ssimbad.evaluation.pairs import Networks
 from ssimbad.evaluation.schema import OracleConfig, SweepConfig
 from ssimbad.evaluation.sweep import sweep
-from ssimbad.inference import own_noise
-from ssimbad.inference import test_inputs as inputs_of
 from ssimbad.layout import Results
 from ssimbad.methods import methods, model_of
 from ssimbad.methods.base import TrainedMethod
@@ -19,7 +22,7 @@ from ssimbad.methods.schema import SamplingConfig
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.schema import Section
 from ssimbad.similarity import ssim
-from tests.conftest import SMALL_UNET, batch_of, noise_of, tiny_values
+from tests.conftest import REPOSITORY, SMALL_UNET, batch_of, noise_of, tiny_values
 
 WARP = WarpConfig(redraw_folds=True, rotation=0.0)
 CPU = torch.device("cpu")
@@ -29,12 +32,19 @@ SAMPLING = SamplingConfig(sampler="euler", steps=3, last_call=False, guidance=1.
 def make(name: str) -> TrainedMethod:
     kind = methods()[name]
     assert kind.section is not None
-    assert issubclass(kind, TrainedMethod)
     values = {k: v for k, v in tiny_values()[name].items() if k in kind.section.model_fields}
+    model = model_of(name)
+    assert issubclass(model, TrainedMethod)
     torch.manual_seed(0)
-    return model_of(name)(
-        kind.section.model_validate(values), SMALL_UNET, Phi(RATIONAL, 0.1, 0.002, 80.0)
-    )
+    return model(kind.section.model_validate(values), SMALL_UNET, Phi(RATIONAL, 0.1, 0.002, 80.0))
+
+
+def set_of(prepared: Results) -> TestSet:
+    return TestSet(prepared.data, 42, WARP)
+
+
+def networks() -> Networks:
+    return Networks("auto", CPU)
 
 
 @pytest.mark.parametrize(
@@ -54,12 +64,9 @@ def test_every_sampler_is_swept_and_its_calls_are_counted(
     records = sweep(
         make(name),
         kind.model_validate(given | ({"last_call": True} if name == "ssimbad" else {})),
-        Split(prepared.data, "test"),
-        WARP,
-        42,
+        set_of(prepared),
         config,
-        "auto",
-        CPU,
+        networks(),
         "test",
     )
     found: dict[str, list[float]] = {}
@@ -71,16 +78,15 @@ def test_every_sampler_is_swept_and_its_calls_are_counted(
 
 
 def test_it_measures_what_sampling_so_gives(prepared: Results) -> None:
-    split, method = Split(prepared.data, "test"), make("ssimbad")
+    test_set, method = set_of(prepared), make("ssimbad")
     config = SweepConfig(rows=[], steps=[3], images=2)
-    records = sweep(method, SAMPLING, split, WARP, 42, config, "auto", CPU, "test")
+    records = sweep(method, SAMPLING, test_set, config, networks(), "test")
     (record,) = [r for r in records if r["sampler"] == "euler"]
-    names = split.names[:2]
-    sketch, reference = inputs_of(split, WARP, 42, names, names)
-    noise = own_noise(42, names, split.size, CPU)
+    names = test_set.names[:2]
+    sketch, reference = test_set.inputs(names, "same")
     with torch.inference_mode():
-        images = method.eval().colorize(sketch, reference, noise, SAMPLING)
-    truth = split.image_pixels([split.index[n] for n in names]).float() / 255
+        images = method.eval().colorize(sketch, reference, test_set.noise(names, CPU), SAMPLING)
+    truth = test_set.truth(names).float() / 255
     expected = psnr((images + 1) / 2, truth).mean().item()
     assert record["psnr"] == pytest.approx(expected, abs=0.01)
 
@@ -106,16 +112,12 @@ def test_a_guided_step_goes_towards_the_truth() -> None:
 
 @pytest.mark.parametrize("guide", ["ssim", "lpips"])
 def test_the_oracle_beats_what_does_not_see_the_truth(prepared: Results, guide: str) -> None:
-    split = Split(prepared.data, "test")
-    method = make("ssimbad")
+    test_set, method = set_of(prepared), make("ssimbad")
     assert isinstance(method, DenoisingMethod)
 
     def measured(scale: float) -> dict[tuple[str, str], float]:
         config = OracleConfig(rows=[], guide=guide, scale=scale, images=4)
-        partners = {"same": {n: n for n in split.names}, "cross": read_pairs(prepared.data)}
-        records = oracle(
-            method, SAMPLING, split, partners, WARP, 42, config, 200, "auto", CPU, "test"
-        )
+        records = oracle(method, SAMPLING, test_set, config, 200, networks(), "test")
         assert {(r["guide"], r["n"]) for r in records} == {(guide, 4)}
         return {(r["setting"], r["metric"]): r["value"] for r in records}
 
@@ -123,3 +125,44 @@ def test_the_oracle_beats_what_does_not_see_the_truth(prepared: Results, guide: 
     metric, better = ("ms_ssim", 1) if guide == "ssim" else ("lpips", -1)
     for setting in ("same", "cross"):
         assert better * guided[setting, metric] > better * plain[setting, metric]
+
+
+ADDED_SAMPLER = """
+import json
+import sys
+
+from ssimbad.diffusion.samplers import SAMPLERS
+
+
+def one_call(denoise, x, sigmas):
+    return denoise(x, sigmas[0])
+
+
+SAMPLERS["one_call"] = one_call
+
+from ssimbad.layout import Results
+from tests.conftest import phase_of, tiny_values
+from tests.evaluation.test_sweep import SweepConfig, make, networks, set_of, sweep
+
+values = tiny_values()
+values["ssimbad"]["sampling"]["sampler"] = "one_call"
+sampling = phase_of(values, "infer", "ssimbad").method
+config = SweepConfig(rows=[], steps=[3], images=2)
+test_set = set_of(Results(sys.argv[1]))
+records = sweep(make("ssimbad"), sampling, test_set, config, networks(), "test")
+print(json.dumps({record["sampler"]: record["network_calls"] for record in records}))
+"""
+
+
+def test_a_sampler_put_into_the_table_is_in_the_config_and_swept(prepared: Results) -> None:
+    # Schemas are built when they are imported: in a process of its own.
+    done = subprocess.run(
+        [sys.executable, "-c", ADDED_SAMPLER, str(prepared.root)],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 0, done.stderr
+    calls = json.loads(done.stdout)
+    assert list(calls) == ["euler", "heun", "dpmpp_2m", "one_call"]
+    assert calls["one_call"] == calls["euler"] / 3

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ssimbad.data.store import Split, read_pairs
+from ssimbad.data.test_set import TestSet
 from ssimbad.layout import Results
 from ssimbad.report.page import write_gallery, write_page
 from tests.conftest import phase_of, tiny_values
@@ -27,11 +28,13 @@ def results(prepared: Results, tmp_path_factory: pytest.TempPathFactory) -> Resu
     results.root.mkdir()
     results.data.symlink_to(prepared.data)
     config = phase_of(tiny_values(), "data").data
-    write_gallery(config.warp, 42, results)
+    test_set = TestSet(results.data, 42, config.warp)
+    write_gallery(test_set, results)
     for row in ROWS:
         for setting in ("same", "cross"):
             shutil.copytree(results.gallery / "truth", results.images(row) / setting)
-    write_page(ROWS, "<table><tr><td>12.34</td></tr></table>", "by <somebody> & co", [], results)
+    table = "<table><tr><td>12.34</td></tr></table>"
+    write_page(ROWS, table, "by <somebody> & co", [], test_set, results)
     return results
 
 

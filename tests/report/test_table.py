@@ -13,11 +13,11 @@ import pytest
 from ssimbad.errors import UserError
 from ssimbad.evaluation.compare import comparisons, read_runs, table
 from ssimbad.evaluation.metrics import METRICS, Metric, of_images, of_sets
-from ssimbad.inference import SETTINGS
 from ssimbad.layout import Results
 from ssimbad.report.figures import FIGURES, FinishedRun
 from ssimbad.report.findings import verdict, write_findings
 from ssimbad.report.table import write_tables, write_times
+from ssimbad.settings import SETTINGS
 
 ROWS = ["reference", "ssimbad_refined"]
 

@@ -57,7 +57,7 @@ rule refine:
 
 
 rule infer:
-    """Colorize the test set with a row, from same-reference and cross-reference inputs."""
+    """Colorize the test set with a row, in every setting."""
     input:
         DATA,
         code("infer"),

@@ -10,9 +10,8 @@ import numpy as np
 from ssimbad.evaluation.metrics import of_images, of_sets
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.files import read_json
-from ssimbad.paper import CLAIMS, MAIN
-
-SETTINGS = ("same", "cross")
+from ssimbad.paper import CLAIMS, EASIER, MAIN
+from ssimbad.settings import SETTINGS
 
 Measurement = dict[str, Any]
 """The JSON of one row, seed and setting."""
@@ -78,8 +77,8 @@ def comparisons(
 ) -> list[dict[str, Any]]:
     """Paired differences of per-image metrics, ``method`` minus ``baseline``, with intervals.
 
-    Every row against :data:`MAIN`, the pairs of the claims, and every row's same-reference against its
-    cross-reference setting.
+    Every row against :data:`MAIN`, the pairs of the claims, and every row's two settings of
+    :data:`EASIER`.
     """
     rows = list(dict.fromkeys(row for row, _ in found))
     pairs = [(row, MAIN) for row in rows if row != MAIN]
@@ -90,7 +89,7 @@ def comparisons(
         if method in rows and baseline in rows
         for setting in SETTINGS
     ]
-    sides += [((row, "same"), (row, "cross")) for row in rows]
+    sides += [((row, EASIER.better), (row, EASIER.worse)) for row in rows]
     records = []
     for (method, setting), (baseline, other) in sides:
         for metric in of_images():

@@ -1,4 +1,4 @@
-"""The evaluate phase: one row's images of one setting, measured against the sketches' truth."""
+"""Images of the test set, measured against the sketches' truth and their references."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import time
 from contextlib import suppress
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,18 +16,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from ssimbad.data.store import Split
 from ssimbad.errors import UserError
 from ssimbad.evaluation.metrics import METRICS, ms_ssim_scales, of_images, of_sets
-from ssimbad.evaluation.pairs import Networks, Pairs
+from ssimbad.evaluation.pairs import Pairs
 from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.files import sha256_file, whole_file, write_json
 from ssimbad.pretrained.fetching import fetch
 from ssimbad.pretrained.networks import Inception
 from ssimbad.provenance import machine, packages
+from ssimbad.settings import SETTINGS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ssimbad.data.test_set import TestSet
+    from ssimbad.evaluation.pairs import Networks
     from ssimbad.evaluation.schema import EvaluateConfig
+    from ssimbad.layout import Results
+    from ssimbad.methods import Run
 
 
 def read_results(folder: Path, names: list[str], size: int) -> Tensor:
@@ -94,14 +99,12 @@ class _Features:
 
 
 class Measurer:
-    """Measures sets of images of the test split.
+    """Measures sets of images of the test set.
 
     Args:
-        data: the packed store.
+        test_set: what they are compared with; its seed is the bootstrap's too.
         config: batch size and resamples.
-        seed: of the bootstrap.
-        weights: where the metric networks' weights may come from.
-        device: where networks run.
+        networks: the metrics', and where they run.
         cache: folder of Inception features.
 
     Raises:
@@ -109,20 +112,14 @@ class Measurer:
     """
 
     def __init__(
-        self,
-        data: Path,
-        config: EvaluateConfig,
-        seed: int,
-        weights: str,
-        device: torch.device,
-        cache: Path,
+        self, test_set: TestSet, config: EvaluateConfig, networks: Networks, cache: Path
     ) -> None:
-        self.split = Split(data, "test")
-        self.config, self.seed = config, seed
-        self.truth = self.split.image_pixels(list(range(len(self.split))))
-        self.networks = Networks(weights, device)
-        _ = self.networks.lpips  # weights that cannot be had are told of before any work
-        self._open_features = partial(_Features, weights, config.batch, device, cache)
+        self.test_set, self.config, self.networks = test_set, config, networks
+        self.truth = test_set.truth(test_set.names)
+        _ = networks.lpips  # weights that cannot be had are told of before any work
+        self._open_features = partial(
+            _Features, networks.weights, config.batch, networks.device, cache
+        )
 
     @cached_property
     def features(self) -> _Features:
@@ -131,14 +128,12 @@ class Measurer:
         self.networks.sources["fid"] = opened.weights
         return opened
 
-    def measure(
-        self, folder: Path, partners: dict[str, str], of_set: bool, label: str
-    ) -> dict[str, Any]:
+    def measure(self, folder: Path, setting: str, of_set: bool, label: str) -> dict[str, Any]:
         """A folder's images: metrics with intervals, each image's values, and the pixels' digest.
 
         Args:
             folder: holds ``<name>.png`` for every test image and nothing else.
-            partners: by name, whose image was the reference.
+            setting: in which they were made.
             of_set: whether to compute metrics of the whole set. Of images that are copies of the test
                 images they say nothing, and are None.
             label: what the progress bar says.
@@ -146,9 +141,9 @@ class Measurer:
         Raises:
             UserError: images are missing, surplus or damaged.
         """
-        names, batch = self.split.names, self.config.batch
-        pixels = read_results(folder, names, self.split.size)
-        reference = self.truth[[self.split.index[partners[name]] for name in names]]
+        names, batch = self.test_set.names, self.config.batch
+        pixels = read_results(folder, names, self.test_set.size)
+        reference = self.test_set.references(names, setting)
         columns: dict[str, list[Tensor]] = {metric: [] for metric in of_images()}
         with torch.inference_mode():
             for parts in zip(
@@ -161,7 +156,7 @@ class Measurer:
         per_image = {metric: torch.cat(v).double().numpy() for metric, v in columns.items()}
         metrics: dict[str, dict[str, float | None]] = {}
         for metric, column in per_image.items():
-            low, high = bootstrap_interval(column, self.config.resamples, self.seed)
+            low, high = bootstrap_interval(column, self.config.resamples, self.test_set.seed)
             metrics[metric] = {"value": float(column.mean()), "ci_low": low, "ci_high": high}
         features = []
         if of_set:
@@ -173,54 +168,51 @@ class Measurer:
             "metrics": metrics,
             "per_image": {
                 name: {metric: float(values[i]) for metric, values in per_image.items()}
-                | {"reference": partners[name]}
+                | {"reference": self.test_set.partners[setting][name]}
                 for i, name in enumerate(names)
             },
             "images": _digest_of(pixels),
         }
 
+    def measure_run(self, run: Run, setting: str, results: Results) -> dict[str, Any]:
+        """As :meth:`measure`, of a run's images in a setting."""
+        folder = results.images(run) / setting
+        # The images of a row without networks are copies of the test images.
+        return self.measure(folder, setting, run.stage != "none", f"{run} {setting}")
 
-def measure_row(
-    measurer: Measurer,
-    row: str,
-    settings: dict[str, tuple[Path, dict[str, str]]],
-    *,
-    data: Path,
-    record: dict[str, Any],
-    of_set: bool,
-    output: Path,
+
+def write_measurements(
+    measurer: Measurer, run: Run, record: dict[str, Any], results: Results
 ) -> None:
-    """Measure a row and write ``output/<setting>.json`` for each setting.
+    """Measure a run's images and write ``metrics/<run>/<setting>.json`` for each setting.
 
     Args:
         measurer: what measures.
-        row: the row's id.
-        settings: for each setting the folder of images and, by name, whose image was the reference.
-        data: the packed store.
-        record: what else to note of the row's origin.
-        of_set: as :meth:`Measurer.measure`.
-        output: folder of the JSON files.
+        run: whose images.
+        record: what else to note of their origin.
+        results: where everything lies.
 
     Raises:
         UserError: images are missing, surplus or damaged.
     """
     start = time.monotonic()
-    for setting, (folder, partners) in settings.items():
-        found = measurer.measure(folder, partners, of_set, f"{row} {setting}")
+    test_set = measurer.test_set
+    for setting in SETTINGS:
+        found = measurer.measure_run(run, setting, results)
         write_json(
-            output / f"{setting}.json",
+            results.metrics(run) / f"{setting}.json",
             {
-                "row": row,
+                "row": run,
                 "setting": setting,
-                "n": len(measurer.split),
-                "size": measurer.split.size,
-                "ms_ssim_scales": ms_ssim_scales(measurer.split.size),
+                "n": len(test_set.names),
+                "size": test_set.size,
+                "ms_ssim_scales": ms_ssim_scales(test_set.size),
                 "metrics": found["metrics"],
                 "per_image": found["per_image"],
                 "provenance": record
                 | {
                     "images": found["images"],
-                    "data": sha256_file(data / "manifest.json"),
+                    "data": sha256_file(results.data / "manifest.json"),
                     "weights": measurer.networks.sources,
                     "packages": packages(),
                     "machine": machine(measurer.networks.device),

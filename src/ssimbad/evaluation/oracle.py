@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ssimbad.data.store import Split, to_pixels
+from ssimbad.data.store import to_pixels
 from ssimbad.evaluation.metrics import against
 from ssimbad.evaluation.pairs import Networks, Pairs
 from ssimbad.evaluation.statistics import bootstrap_interval
-from ssimbad.inference import own_noise, test_inputs
+from ssimbad.settings import SETTINGS
 from ssimbad.similarity import ssim
 
 if TYPE_CHECKING:
-    from ssimbad.data.schema import WarpConfig
+    from ssimbad.data.test_set import TestSet
     from ssimbad.evaluation.schema import OracleConfig
     from ssimbad.methods.denoising import DenoisingMethod
     from ssimbad.methods.schema import SamplingConfig
@@ -77,14 +77,10 @@ def guided_euler(
 def oracle(
     method: DenoisingMethod,
     sampling: SamplingConfig,
-    split: Split,
-    partners: dict[str, dict[str, str]],
-    warp: WarpConfig,
-    seed: int,
+    test_set: TestSet,
     config: OracleConfig,
     resamples: int,
-    weights: str,
-    device: torch.device,
+    networks: Networks,
     label: str,
 ) -> list[dict[str, Any]]:
     """Metrics of each image against its truth, of guided sampling in each setting.
@@ -92,45 +88,38 @@ def oracle(
     Args:
         method: the trained method.
         sampling: its noise levels; the sampler is Euler's.
-        split: the test set.
-        partners: for each setting, whose image is the reference.
-        warp, seed: as everywhere in the run.
+        test_set: whose first images are colorized.
         config: how to guide.
         resamples: of the intervals' bootstrap.
-        weights: where the metrics' weights may come from.
-        device: where to run.
+        networks: the metrics', on the device where the method is to run.
         label: what the progress bar says.
 
     Raises:
         UserError: weights cannot be had.
     """
-    names = split.names[: config.images]
+    names, device = test_set.names[: config.images], networks.device
     method = method.to(device).eval().requires_grad_(False)
-    networks = Networks(weights, device)
     distance: Distance = ssim_distance
     if config.guide == "lpips":
         distance = lambda x, y: networks.lpips(x, y).flatten()  # noqa: E731
 
-    def pixels(of: list[str]) -> Tensor:
-        return split.image_pixels([split.index[name] for name in of]).to(device).float() / 255
-
-    truth = pixels(names)
-    start = own_noise(seed, names, split.size, device)(0)
+    truth = test_set.truth(names).to(device).float() / 255
+    start = test_set.noise(names, device)(0)
     sigmas = method.spacing.sampling_sigmas(sampling.steps, sampling.last_call).to(start)
     records = []
-    for setting, pairs in tqdm(partners.items(), desc=label, unit=" settings"):
-        others = [pairs[name] for name in names]
-        sketch, reference = test_inputs(split, warp, seed, names, others)
+    for setting in tqdm(SETTINGS, desc=label, unit=" settings"):
+        sketch, reference = test_set.inputs(names, setting)
         condition = torch.cat([sketch, reference], 1).to(device)
         images = guided_euler(
             method, condition, sigmas[0] * start, sigmas, truth * 2 - 1, distance, config.scale
         )
         images = to_pixels(images).to(device).float() / 255
+        references = test_set.references(names, setting).to(device).float() / 255
         with torch.inference_mode():
-            measured = Pairs(images, truth, pixels(others), networks).measured(against("truth"))
+            measured = Pairs(images, truth, references, networks).measured(against("truth"))
         for metric, values in measured.items():
             numbers = values.double().cpu().numpy()
-            low, high = bootstrap_interval(numbers, resamples, seed)
+            low, high = bootstrap_interval(numbers, resamples, test_set.seed)
             records.append(
                 {
                     "setting": setting,

@@ -1,19 +1,19 @@
-"""The sweep phase: one row's quality against network calls per image, for every sampler it has."""
+"""One row's quality against network calls per image, for every sampler it has."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
 
-from ssimbad.data.store import Split, to_pixels
+from ssimbad.diffusion.samplers import SAMPLERS
 from ssimbad.evaluation.metrics import SWEPT
 from ssimbad.evaluation.pairs import Networks, Pairs
-from ssimbad.inference import counted_calls, own_noise, test_inputs
+from ssimbad.inference import colorized, counted_calls
 
 if TYPE_CHECKING:
-    from ssimbad.data.schema import WarpConfig
+    from ssimbad.data.test_set import TestSet
     from ssimbad.evaluation.schema import SweepConfig
     from ssimbad.methods.base import Method
     from ssimbad.schema import Section
@@ -21,15 +21,11 @@ if TYPE_CHECKING:
 
 def variants(sampling: Section, steps: list[int]) -> list[tuple[str, int, Section]]:
     """What is tried: every sampler the method has with each number of steps, as its sampling config."""
-    field = type(sampling).model_fields.get("sampler")
-    samplers = get_args(field.annotation) if field else ("ddim",)
+    if "sampler" not in type(sampling).model_fields:
+        return [("ddim", count, sampling.model_copy(update={"steps": count})) for count in steps]
     return [
-        (
-            sampler,
-            count,
-            sampling.model_copy(update={"steps": count} | ({"sampler": sampler} if field else {})),
-        )
-        for sampler in samplers
+        (sampler, count, sampling.model_copy(update={"steps": count, "sampler": sampler}))
+        for sampler in SAMPLERS
         for count in steps
     ]
 
@@ -38,12 +34,9 @@ def variants(sampling: Section, steps: list[int]) -> list[tuple[str, int, Sectio
 def sweep(
     method: Method,
     sampling: Section,
-    split: Split,
-    warp: WarpConfig,
-    seed: int,
+    test_set: TestSet,
     config: SweepConfig,
-    weights: str,
-    device: torch.device,
+    networks: Networks,
     label: str,
 ) -> list[dict[str, Any]]:
     """Means of :data:`~ssimbad.evaluation.metrics.SWEPT` in the same-reference setting: a record for each
@@ -52,30 +45,23 @@ def sweep(
     Args:
         method: the trained method.
         sampling: its configured sampling, whose ``steps`` and ``sampler`` are varied.
-        split: the test set.
-        warp, seed: as everywhere in the run.
+        test_set: whose first images are colorized.
         config: what to try.
-        weights: where the metrics' weights may come from.
-        device: where to run.
+        networks: the metrics', on the device where the method is to run.
         label: what the progress bar says.
 
     Raises:
         UserError: weights cannot be had.
     """
-    names = split.names[: config.images]
+    names, device = test_set.names[: config.images], networks.device
     method = method.to(device).eval()
-    networks = Networks(weights, device)
-    sketch, reference = (t.to(device) for t in test_inputs(split, warp, seed, names, names))
-    truth = split.image_pixels([split.index[n] for n in names]).float() / 255
-    noise = own_noise(seed, names, split.size, device)
+    truth = test_set.truth(names).float() / 255
     records = []
     for sampler, steps, tried in tqdm(
         variants(sampling, config.steps), desc=label, unit=" samplings"
     ):
         with counted_calls(method) as calls:
-            images = method.colorize(sketch, reference, noise, tried)
-        # What a viewer gets: 8 bits a channel.
-        images = to_pixels(images.float()).cpu().float() / 255
+            images = colorized(method, tried, test_set, "same", device, names).float() / 255
         measured = Pairs(images, truth, truth, networks).measured(list(SWEPT))
         records.append(
             {

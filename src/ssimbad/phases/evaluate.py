@@ -1,12 +1,13 @@
-"""A row's metrics in both settings."""
+"""A row's metrics in every setting."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssimbad.data.store import read_pairs
+from ssimbad.data.test_set import TestSet
 from ssimbad.devices import device_of
-from ssimbad.evaluation.measure import Measurer, measure_row
+from ssimbad.evaluation.measure import Measurer, write_measurements
+from ssimbad.evaluation.pairs import Networks
 from ssimbad.files import read_json
 from ssimbad.phases.code import code_of
 from ssimbad.provenance import code_version
@@ -16,33 +17,24 @@ if TYPE_CHECKING:
     from ssimbad.phases.slices import PhaseConfig
 
 
+def measurer_of(config: PhaseConfig, results: Results) -> Measurer:
+    """What measures a run's images, as the config of this phase says."""
+    return Measurer(
+        TestSet(results.data, config.seed),
+        config.evaluate,
+        Networks(config.weights, device_of(config.device)),
+        results.features,
+    )
+
+
 def run(config: PhaseConfig, results: Results) -> None:
     """Measure the images."""
     run = config.run
     assert run is not None
-    partners = read_pairs(results.data)
-    folder = results.images(run)
-    measurer = Measurer(
-        results.data,
-        config.evaluate,
-        config.seed,
-        config.weights,
-        device_of(config.device),
-        results.features,
-    )
-    measure_row(
-        measurer,
-        run,
-        {
-            "same": (folder / "same", {name: name for name in partners}),
-            "cross": (folder / "cross", partners),
-        },
-        data=results.data,
-        record={
-            "infer": read_json(folder / "infer.json"),
-            "config": config.values,
-            "code": code_version(code_of("evaluate", run)),
-        },
-        of_set=run.stage != "none",
-        output=results.metrics(run),
-    )
+    measurer = measurer_of(config, results)
+    record = {
+        "infer": read_json(results.images(run) / "infer.json"),
+        "config": config.values,
+        "code": code_version(code_of("evaluate", run)),
+    }
+    write_measurements(measurer, run, record, results)

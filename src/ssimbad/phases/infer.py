@@ -1,17 +1,21 @@
-"""A row's images of both settings."""
+"""A row's images of every setting."""
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ssimbad.data.test_set import TestSet
 from ssimbad.devices import compile_in_place, device_of
-from ssimbad.files import sha256_file
-from ssimbad.inference import infer
+from ssimbad.files import sha256_file, write_json
+from ssimbad.inference import colorized, count_parameters, counted_calls, write_images
 from ssimbad.methods import model_of
 from ssimbad.phases.code import code_of
 from ssimbad.phases.trained import read_trained
-from ssimbad.processes import joined, place_of
-from ssimbad.provenance import code_version
+from ssimbad.processes import gathered, joined, place_of
+from ssimbad.provenance import code_version, machine
+from ssimbad.settings import SETTINGS
 
 if TYPE_CHECKING:
     from ssimbad.layout import Results
@@ -38,16 +42,28 @@ def run(config: PhaseConfig, results: Results) -> None:
     device = device_of(config.device, place)
     if config.compile and method.backbone is not None:
         compile_in_place(method.backbone, device)
+    test_set, folder = TestSet(results.data, config.seed, config.data.warp), results.images(run)
     with joined(place, device):
-        infer(
-            method,
-            config.method,
-            results.data,
-            config.data.warp,
-            config.seed,
-            config.infer,
-            device,
-            results.images(run),
-            record,
-            place,
-        )
+        method = method.to(device).eval()
+        start = time.monotonic()
+        with counted_calls(method) as calls:
+            for setting in SETTINGS:
+                images_of = partial(colorized, method, config.method, test_set, setting, device)
+                write_images(
+                    images_of,
+                    test_set.names,
+                    config.infer.batch,
+                    folder / setting,
+                    f"infer {run} {setting}",
+                    place,
+                )
+        counts = gathered(place, sum(calls))
+    if place.rank == 0:
+        record |= {
+            "seconds": round(time.monotonic() - start, 2),
+            "network_calls": sum(counts) / (len(SETTINGS) * len(test_set.names)),
+            "parameters": count_parameters(method),
+            "machine": machine(device),
+            "processes": place.count,
+        }
+        write_json(folder / "infer.json", record)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssimbad.data.store import Split, read_pairs
+from ssimbad.data.test_set import TestSet
 from ssimbad.devices import device_of
 from ssimbad.evaluation.oracle import oracle
+from ssimbad.evaluation.pairs import Networks
 from ssimbad.evaluation.records import to_csv
 from ssimbad.files import write_text
 from ssimbad.methods.denoising import DenoisingMethod
@@ -25,18 +26,13 @@ def run(config: PhaseConfig, results: Results) -> None:
     assert isinstance(config.method, SamplingConfig)
     method, _ = read_trained(run, results, config.trained_by)
     assert isinstance(method, DenoisingMethod)
-    split, device = Split(results.data, "test"), device_of(config.device)
     records = oracle(
         method,
         config.method,
-        split,
-        {"same": {name: name for name in split.names}, "cross": read_pairs(results.data)},
-        config.data.warp,
-        config.seed,
+        TestSet(results.data, config.seed, config.data.warp),
         config.oracle,
         config.evaluate.resamples,
-        config.weights,
-        device,
+        Networks(config.weights, device_of(config.device)),
         f"oracle {run}",
     )
     records = [{"method": run} | record for record in records]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ssimbad.inference import SETTINGS
+from ssimbad.settings import SETTINGS
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config

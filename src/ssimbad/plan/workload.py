@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
 from ssimbad.evaluation.sweep import variants
-from ssimbad.inference import SETTINGS, count_parameters
+from ssimbad.inference import count_parameters
 from ssimbad.methods import Run, methods, model_of
 from ssimbad.methods.base import Method, RefinedMethod, TrainedMethod
 from ssimbad.methods.denoising import DenoisingMethod
@@ -24,6 +24,7 @@ from ssimbad.phases.slices import PhaseConfig
 from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured, remember_calls
 from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
+from ssimbad.settings import SETTINGS
 from ssimbad.training.schema import in_steps
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ssimbad.data.test_set import TestSet
 from ssimbad.evaluation.records import to_csv
 from ssimbad.files import read_text, write_text
 from ssimbad.phases import jobs
@@ -52,9 +53,10 @@ def compose(
     write_findings(config.rows, differences, results)
     write_times(jobs(config), results)
     _write_oracle(config.guided_rows, results)
-    write_gallery(config.data.warp, config.seed, results)
+    test_set = TestSet(results.data, config.seed, config.data.warp)
+    write_gallery(test_set, results)
     draw_figures(FinishedRun(config, results, records), attribution)
-    write_page(config.rows, table, attribution, figures_of(config), results)
+    write_page(config.rows, table, attribution, figures_of(config), test_set, results)
 
 
 def _write_oracle(guided: list[Run], results: Results) -> None:

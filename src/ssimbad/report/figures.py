@@ -18,6 +18,7 @@ from PIL import Image
 from ssimbad.evaluation.metrics import METRICS, SWEPT
 from ssimbad.files import read_text, whole_file
 from ssimbad.methods import title_of
+from ssimbad.settings import SETTINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,33 +170,29 @@ def _read(path: Path) -> np.ndarray:
 
 def qualitative(run: FinishedRun, setting: str) -> Figure:
     """Sketch, reference, every row's output and the truth of the first test images."""
-    from ssimbad.data.store import Split
+    from ssimbad.data.test_set import TestSet
 
     results = run.results
-    split = Split(results.data, "test")
-    names = split.names[:_SHOWN]
-    indices = [split.index[name] for name in names]
+    names = TestSet(results.data, run.config.seed).names[:_SHOWN]
     lines = [
-        ("sketch", list(split.sketches[indices])),
-        (
-            "reference",
-            [_read(results.gallery / f"reference_{setting}" / f"{n}.png") for n in names],
-        ),
+        ("sketch", results.gallery / "sketch"),
+        ("reference", results.gallery / f"reference_{setting}"),
     ]
     for row in run.config.rows:
         if row != "reference":  # the copy row's images are the warped references themselves
-            folder = results.images(row) / setting
-            images = [_read(folder / f"{name}.png") for name in names]
-            lines.append((title_of(row).replace(", ", ",\n"), images))
-    lines.append(("truth", list(split.images[indices])))
-    return _grid(lines)
+            lines.append((title_of(row).replace(", ", ",\n"), results.images(row) / setting))
+    lines.append(("truth", results.gallery / "truth"))
+    return _grid(
+        [(label, [_read(folder / f"{name}.png") for name in names]) for label, folder in lines]
+    )
 
 
-for _setting, _caption in {
-    "same": "Same-reference: the reference is the warped truth",
-    "cross": "Cross-reference: the reference is another identity",
-}.items():
-    figure(f"qualitative_{_setting}", _caption, images=True)(partial(qualitative, setting=_setting))
+for _name, _setting in SETTINGS.items():
+    figure(
+        f"qualitative_{_name}",
+        f"{_setting.title.capitalize()}: the reference is {_setting.reference}",
+        images=True,
+    )(partial(qualitative, setting=_name))
 
 
 @figure("metrics", "Every metric of every row, with 95 % intervals")

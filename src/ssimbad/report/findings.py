@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ssimbad.evaluation.compare import SETTINGS
 from ssimbad.evaluation.metrics import METRICS, against, enumerated, of_images, of_sets
 from ssimbad.files import write_text
 from ssimbad.methods import title_of
-from ssimbad.paper import CLAIMS
+from ssimbad.paper import CLAIMS, EASIER
+from ssimbad.settings import SETTINGS
 
 if TYPE_CHECKING:
     from ssimbad.layout import Results
@@ -62,8 +62,9 @@ def write_findings(rows: list[str], differences: list[dict[str, Any]], results: 
             for setting in SETTINGS:
                 for metric in of_images():
                     lines.append(_line(found[claim.better, claim.worse, setting, metric], what))
-    lines += ["", "## Same-reference above cross-reference", *head]
+    lines += ["", f"## {EASIER.name}", *head]
+    settings = f"{EASIER.better} - {EASIER.worse}"
     for row in rows:
         for metric in against("truth"):
-            lines.append(_line(found[row, row, "same - cross", metric], title_of(row)))
+            lines.append(_line(found[row, row, settings, metric], title_of(row)))
     write_text(results.root / "findings.md", "\n".join(lines) + "\n")

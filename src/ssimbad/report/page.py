@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
-from ssimbad.data.store import Split, read_pairs, to_pixels
+from ssimbad.data.store import to_pixels
 from ssimbad.files import whole_folder, write_text
-from ssimbad.inference import SETTINGS, test_inputs
 from ssimbad.methods import title_of
 from ssimbad.report.figures import FIGURES
 from ssimbad.report.html import render
+from ssimbad.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from ssimbad.data.schema import WarpConfig
+    from torch import Tensor
+
+    from ssimbad.data.test_set import TestSet
     from ssimbad.layout import Results
 
 _FILES = {
@@ -33,30 +34,32 @@ _FILES = {
 }
 
 
-def write_gallery(warp: WarpConfig, seed: int, results: Results) -> None:
+def write_gallery(test_set: TestSet, results: Results) -> None:
     """Write ``gallery/<kind>/<name>.png``: what the rows' images are to be seen beside."""
-    split = Split(results.data, "test")
-    pairs = read_pairs(results.data)
-    partners = {"same": split.names, "cross": [pairs[name] for name in split.names]}
     with whole_folder(results.gallery) as part:
         kinds = ("sketch", "truth", *(f"reference_{setting}" for setting in SETTINGS))
         for kind in kinds:
             (part / kind).mkdir()
 
-        def save(kind: str, name: str, pixels: np.ndarray) -> None:
-            Image.fromarray(pixels).save(part / kind / f"{name}.png")
+        def save(kind: str, name: str, pixels: Tensor) -> None:
+            image = pixels[0].permute(1, 2, 0).squeeze(2).numpy()
+            Image.fromarray(image).save(part / kind / f"{name}.png")
 
-        for k, name in enumerate(split.names):
-            save("sketch", name, np.asarray(split.sketches[split.index[name]]))
-            save("truth", name, np.asarray(split.images[split.index[name]]))
+        for name in test_set.names:
+            save("sketch", name, test_set.sketches([name]))
+            save("truth", name, test_set.truth([name]))
             for setting in SETTINGS:
-                _, reference = test_inputs(split, warp, seed, [name], [partners[setting][k]])
-                pixels = to_pixels(reference)[0].permute(1, 2, 0).numpy()
-                save(f"reference_{setting}", name, pixels)
+                _, reference = test_set.inputs([name], setting)
+                save(f"reference_{setting}", name, to_pixels(reference))
 
 
 def write_page(
-    rows: list[str], table: str, attribution: str, drawn: list[str], results: Results
+    rows: list[str],
+    table: str,
+    attribution: str,
+    drawn: list[str],
+    test_set: TestSet,
+    results: Results,
 ) -> None:
     """Write ``index.html``.
 
@@ -65,20 +68,19 @@ def write_page(
         table: the table as an HTML fragment.
         attribution: what is said beside every picture.
         drawn: the figures there are.
+        test_set: whose images are shown.
         results: where everything lies.
     """
-    partners = read_pairs(results.data)
-    names = Split(results.data, "test").names
     page = render(
         "index.html.jinja",
         table=table,
-        settings=SETTINGS,
+        settings={name: setting.title for name, setting in SETTINGS.items()},
         attribution=attribution,
         figures={name: FIGURES[name].caption for name in drawn},
         files={name: text for name, text in _FILES.items() if (results.root / name).exists()},
         gallery={
-            "names": names,
-            "partners": {name: partners[name] for name in names},
+            "names": test_set.names,
+            "partners": test_set.partners,
             "rows": [[row, title_of(row)] for row in rows if row != "reference"],
         },
     )

@@ -59,10 +59,9 @@ def _page(records: list[dict[str, Any]]) -> pd.DataFrame:
 def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[str, Any]]:
     """What each row's network is and what it took to train, from its provenance."""
     records = []
-    for row, setting in found:
-        if setting != "same":
-            continue
-        infer = next(iter(found[row, setting].values()))["provenance"]["infer"]
+    made = {row: runs for (row, _), runs in found.items()}  # alike in all settings
+    for row, runs in made.items():
+        infer = next(iter(runs.values()))["provenance"]["infer"]
         header = infer.get("header", {})
         stages = header.get("stages", [])
         records.append(

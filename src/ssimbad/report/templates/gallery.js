@@ -5,9 +5,10 @@ for (const name of data.names) select.add(new Option(name, name));
 const file = (...parts) => parts.map(encodeURIComponent).join("/") + ".png";
 function show() {
   const name = select.value, setting = radios.find(r => r.checked).value;
+  const partner = data.partners[setting][name];
   const shown = [
     ["Sketch", file("gallery", "sketch", name)],
-    [setting === "cross" ? "Reference: " + data.partners[name] : "Reference",
+    [partner === name ? "Reference" : "Reference: " + partner,
      file("gallery", "reference_" + setting, name)],
     ["Truth", file("gallery", "truth", name)],
     ...data.rows.map(([id, label]) => [label, file("images", id, setting, name)])];

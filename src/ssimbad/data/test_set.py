@@ -1,0 +1,78 @@
+"""The test set: what a method is given of it, and what its images are measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ssimbad.data.store import Split, read_pairs, to_unit
+from ssimbad.data.warp import EVALUATION, draw_controls, warp
+from ssimbad.rng import image_noise
+from ssimbad.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor
+
+    from ssimbad.data.schema import WarpConfig
+
+
+class TestSet:
+    """The test images of a run, by name.
+
+    Args:
+        data: the packed store.
+        seed: the run's.
+        warp: how references are warped; None where no method is given any.
+
+    Attributes:
+        names: of the images, in the store's order.
+        size: side of the images in pixels.
+        partners: by setting and name, whose image is the reference.
+        seed: the run's.
+
+    Raises:
+        UserError: the store cannot be read.
+    """
+
+    def __init__(self, data: Path, seed: int, warp: WarpConfig | None = None) -> None:
+        self.seed = seed
+        self._split, self._warp = Split(data, "test"), warp
+        self.names, self.size = self._split.names, self._split.size
+        pairs = read_pairs(data)
+        self.partners = {
+            name: setting.partners(self.names, pairs) for name, setting in SETTINGS.items()
+        }
+
+    def _indices(self, names: list[str]) -> list[int]:
+        return [self._split.index[name] for name in names]
+
+    def sketches(self, names: list[str]) -> Tensor:
+        """(B, 1, S, S) uint8."""
+        return self._split.sketch_pixels(self._indices(names))
+
+    def truth(self, names: list[str]) -> Tensor:
+        """The sketches' own images: (B, 3, S, S) uint8."""
+        return self._split.image_pixels(self._indices(names))
+
+    def references(self, names: list[str], setting: str) -> Tensor:
+        """The references before they are warped: (B, 3, S, S) uint8."""
+        return self.truth([self.partners[setting][name] for name in names])
+
+    def inputs(self, names: list[str], setting: str) -> tuple[Tensor, Tensor]:
+        """What a method is given: sketches (B, 1, S, S) and warped references (B, 3, S, S), in [-1, 1].
+
+        An image is warped alike wherever it is the reference.
+        """
+        assert self._warp is not None
+        pixels = self.references(names, setting)
+        addresses = [(self.partners[setting][name], EVALUATION) for name in names]
+        references, _ = warp(pixels, draw_controls(self._warp, self.seed, addresses), pixels.device)
+        return to_unit(self.sketches(names)), references
+
+    def noise(self, names: list[str], device: torch.device) -> Callable[[int], Tensor]:
+        """The images' own noise on a device: takes the number of the draw, gives (B, 3, S, S)."""
+        return partial(image_noise, self.seed, names, self.size, device=device)
