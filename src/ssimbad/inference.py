@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from ssimbad.data.store import Split, read_pairs, to_pixels, to_unit
 from ssimbad.data.warp import EVALUATION, draw_controls, warp
+from ssimbad.distributed import SINGLE, World, all_gather, broadcast
 from ssimbad.files import whole_folder, write_json
-from ssimbad.processes import ALONE, Place, from_first, gathered
 from ssimbad.provenance import machine
 from ssimbad.rng import image_noise
 
@@ -66,14 +66,14 @@ def counted_calls(method: Method) -> Iterator[list[int]]:
 
 
 @contextmanager
-def _common(folder: Path, place: Place) -> Iterator[Path]:
+def _common(folder: Path, world: World) -> Iterator[Path]:
     """As :func:`whole_folder`, one for all processes, whole once each has done its part."""
     with ExitStack() as stack:
         part = folder
-        if place.rank == 0:
+        if world.rank == 0:
             part = stack.enter_context(whole_folder(folder))
-        yield from_first(place, part)
-        gathered(place, None)
+        yield broadcast(world, part)
+        all_gather(world, None)
 
 
 @torch.inference_mode()
@@ -88,14 +88,14 @@ def colorize_set(
     device: torch.device,
     folder: Path,
     label: str,
-    place: Place = ALONE,
+    world: World = SINGLE,
 ) -> None:
     """Write ``folder/<name>.png`` for every name in ``partners``, all of them or none."""
     names = list(partners)
-    own = place.share(len(names))
-    quiet = place.rank > 0
+    own = world.share(len(names))
+    quiet = world.rank > 0
     with (
-        _common(folder, place) as part,
+        _common(folder, world) as part,
         tqdm(total=len(own), desc=label, unit=" images", disable=quiet) as bar,
     ):
         for start in range(own.start, own.stop, batch):
@@ -121,7 +121,7 @@ def infer(
     device: torch.device,
     folder: Path,
     record: dict[str, Any],
-    place: Place = ALONE,
+    world: World = SINGLE,
 ) -> None:
     """Colorize the test set in both settings into ``folder/<setting>`` and write ``folder/infer.json``."""
     split = Split(data, "test")
@@ -141,16 +141,16 @@ def infer(
                 device,
                 folder / setting,
                 f"infer {folder.name} {setting}",
-                place,
+                world,
             )
-    counts = gathered(place, sum(calls))
-    if place.rank:
+    counts = all_gather(world, sum(calls))
+    if world.rank:
         return
     record = record | {
         "seconds": round(time.monotonic() - start, 2),
         "network_calls": sum(counts) / (len(SETTINGS) * len(split)),
         "parameters": count_parameters(method),
         "machine": machine(device),
-        "processes": place.count,
+        "processes": world.size,
     }
     write_json(folder / "infer.json", record)

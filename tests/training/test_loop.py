@@ -25,9 +25,10 @@ from ssimbad.methods.base import RefinedMethod, TrainedMethod
 from ssimbad.methods.denoising import DenoisingMethod
 from ssimbad.methods.schema import RefinementConfig
 from ssimbad.training import checkpoint
-from ssimbad.training.loop import fit
+from ssimbad.training.loop import TrainingStage, fit
 from ssimbad.training.losses import refinement_losses
 from ssimbad.training.schema import RefineConfig, StageConfig, learning_rate
+from ssimbad.training.state import SavedState
 from tests.conftest import REPOSITORY, config_file, run_phase, saved_state, tiny_values
 
 CONFIG = StageConfig(
@@ -59,7 +60,7 @@ class Scalar(TrainedMethod):
         self.value = nn.Parameter(torch.tensor([start]))
         self.poison, self.calls = poison, 0
 
-    def training_losses(self, batch, generator):
+    def training_losses(self, batch, draws):
         self.calls += self.training
         loss = (self.value - 3).square().mean()
         if self.poison is not None and self.calls > 12:
@@ -82,11 +83,9 @@ def run(
     validation: Split | None = None,
     refinement: RefinementConfig | None = None,
 ):
-    return fit(
-        method,
-        config,
-        refinement,
-        label="test",
+    stage = TrainingStage(
+        schedule=config,
+        refinement=refinement,
         train=Split(prepared.data, "train"),
         validation=Split(prepared.data, "validation") if validation is None else validation,
         warp=WarpConfig(redraw_folds=True, rotation=0.0),
@@ -94,9 +93,8 @@ def run(
         seed=1,
         weights="auto",
         device=torch.device("cpu"),
-        folder=folder,
-        identity=identity or IDENTITY,
     )
+    return fit(method, stage, SavedState(folder, identity or IDENTITY), "test")
 
 
 def test_history_and_best_weights(prepared: Results, tmp_path: Path) -> None:
@@ -106,7 +104,7 @@ def test_history_and_best_weights(prepared: Results, tmp_path: Path) -> None:
     best = history.loc[history["validation"].idxmin()]
     assert summary["step"] == best["step"]
     assert (method.value.item() - 3) ** 2 == pytest.approx(summary["validation"], rel=1e-4)
-    kept = sorted(path.name for path in tmp_path.glob("best-*"))
+    kept = sorted(path.name for path in tmp_path.glob("*/best-*"))
     wanted = sorted(
         f"best-{int(s):07d}.safetensors" for s in history.nsmallest(2, "validation")["step"]
     )
@@ -116,7 +114,7 @@ def test_history_and_best_weights(prepared: Results, tmp_path: Path) -> None:
 class Noisy(Scalar):
     """Its loss on a training batch is the number of the batch, down and up again; it does not learn."""
 
-    def training_losses(self, batch, generator):
+    def training_losses(self, batch, draws):
         self.calls += self.training
         loss = abs(self.calls - 11.0) if self.training else float(self.calls)
         return {"count": 0 * self.value.sum() + loss}
@@ -150,7 +148,7 @@ class Unrolled(Scalar, RefinedMethod):
 
     trajectory = DenoisingMethod.trajectory
 
-    def rollout(self, batch, generator, refinement):
+    def rollout(self, batch, draws, refinement):
         if self.training:
             self.seen.append(refinement.steps)
         else:
@@ -255,7 +253,7 @@ def test_mixed_precision_trains(prepared: Results, tmp_path: Path, precision: st
 def test_two_trainers_never_share_a_folder(
     prepared: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssimbad.training.loop._PATIENCE", 0.2)
+    monkeypatch.setattr("ssimbad.training.state._PATIENCE", 0.2)
     with (tmp_path / "lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another process is training here"):
@@ -389,7 +387,7 @@ class TwoPlayers(Scalar):
     def optimizer_groups(self, lr):
         return [{"params": [self.value], "lr": lr}, {"params": [self.other], "lr": lr / 4}]
 
-    def training_losses(self, batch, generator):
+    def training_losses(self, batch, draws):
         self.count += self.training
         # Gradients of a thousand each, far above the clip.
         return {"sum": 1000 * (-self.value - self.other).sum()}

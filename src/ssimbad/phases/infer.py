@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ssimbad.devices import compile_in_place, device_of
+from ssimbad.distributed import process_group, world_of
 from ssimbad.files import sha256_file
 from ssimbad.inference import infer
 from ssimbad.methods import model_of
 from ssimbad.phases.code import code_of
 from ssimbad.phases.trained import read_trained
-from ssimbad.processes import joined, place_of
 from ssimbad.provenance import code_version
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def run(config: PhaseConfig, results: Results) -> None:
     """Colorize the test set."""
-    run, place = config.run, place_of(config.devices, config.nodes)
+    run, world = config.run, world_of(config.devices, config.nodes)
     assert run is not None
     record: dict[str, Any] = {
         "row": run,
@@ -35,10 +35,10 @@ def run(config: PhaseConfig, results: Results) -> None:
     else:
         method, header = read_trained(run, results, config.trained_by)
         record |= {"checkpoint": sha256_file(results.checkpoint(run)), "header": header}
-    device = device_of(config.device, place)
+    device = device_of(config.device, world)
     if config.compile and method.backbone is not None:
         compile_in_place(method.backbone, device)
-    with joined(place, device):
+    with process_group(world, device):
         infer(
             method,
             config.method,
@@ -49,5 +49,5 @@ def run(config: PhaseConfig, results: Results) -> None:
             device,
             results.images(run),
             record,
-            place,
+            world,
         )
