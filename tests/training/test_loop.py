@@ -210,6 +210,12 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(
     pd.testing.assert_frame_equal(history, clean)
 
 
+def told(capsys: pytest.CaptureFixture) -> list[str]:
+    """Lines on stderr, without the progress bar's."""
+    lines = re.split(r"[\r\n]+", capsys.readouterr().err)
+    return [line for line in lines if line and "|" not in line]
+
+
 def test_a_state_of_another_run_is_kept_and_a_damaged_one_is_not_resumed(
     prepared: Results, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -219,7 +225,7 @@ def test_a_state_of_another_run_is_kept_and_a_damaged_one_is_not_resumed(
     changed = {"code": {"ssimbad.rng": "b"}, "config": {"lr": 1}}
     _, summary = run(prepared, tmp_path, Scalar(), identity=IDENTITY | changed)
     assert not summary["resumed"]
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = told(capsys)
     assert line.startswith(f"{state.parent}: holds an unfinished training of other ")
     assert "code.ssimbad.rng, config.lr, and is kept" in line
     # With the change undone it goes on.
@@ -228,8 +234,25 @@ def test_a_state_of_another_run_is_kept_and_a_damaged_one_is_not_resumed(
     state.write_bytes(whole[:500])
     again, summary = run(prepared, tmp_path, Scalar())
     assert not summary["resumed"]
-    assert f"{state}: not readable, starting over" in capsys.readouterr().err
+    assert told(capsys)[0].startswith(f"{state}: not readable, starting over")
     pd.testing.assert_frame_equal(first, again)
+
+
+def test_only_a_training_with_a_saved_state_is_told_of(
+    prepared: Results, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    saved = SavedState(tmp_path, {"config": "killed before its first state"})
+    saved.begin()
+    _, summary = run(prepared, tmp_path, Scalar())
+    assert not summary["resumed"]
+    finished = SavedState(tmp_path, IDENTITY)
+    finished.discard()
+    assert sorted(path.name for path in finished.folder.iterdir()) == ["tensorboard"]
+    _, summary = run(prepared, tmp_path, Scalar(), identity=saved.identity)
+    assert not summary["resumed"]
+    assert told(capsys) == []
+    finished.discard()
+    assert saved.file.exists()
 
 
 def test_a_finished_run_is_not_trained_again(prepared: Results, tmp_path: Path) -> None:
