@@ -15,6 +15,7 @@ from benchmarks.machine import peak_mib
 from ssimbad.config.files import load
 from ssimbad.config.schema import validate
 from ssimbad.errors import UserError
+from ssimbad.methods import Run
 from ssimbad.plan.counting import Cost, Operation, make_fake, measured
 from ssimbad.plan.gpus import GPUS
 from ssimbad.plan.run import plan
@@ -33,7 +34,7 @@ def step_cost(stage: str, row: str, batch: int, **changes: bool) -> Cost:
     values["refine"]["strategy"] = {"mse": 1.0}  # a loss network would outweigh so small a U-Net
     values["ssimbad"]["refinement"] |= {"checkpointing": False} | changes
     with make_fake():
-        stepper = make_stepper(validate(values), stage, row, batch)
+        stepper = make_stepper(validate(values), stage, Run(row), batch)
     return measured(stepper.tensors(), stepper.step)
 
 
@@ -54,7 +55,7 @@ def test_checkpointing_costs_operations_and_saves_memory() -> None:
 def test_a_mixed_precision_step_needs_the_memory_and_time_that_it_took_on_a_gpu() -> None:
     loaded = load([Path("config/paper.yaml")])
     with make_fake():
-        stepper = make_stepper(loaded, "train", "ssimbad", 32)
+        stepper = make_stepper(loaded, "train", Run("ssimbad"), 32)
     cost = measured(stepper.tensors(), stepper.step)
     # Of docs/gpu.md, on an H200, which computes as fast as an H100 and moves memory faster.
     assert cost.peak / 2**20 == pytest.approx(36_536, rel=0.1)
@@ -71,7 +72,7 @@ def test_many_unrolled_steps_are_planned_as_if_all_were_counted() -> None:
     planned = next(line for line in lines if line.phase == "refine")
     with make_fake():
         whole, single = (
-            make_stepper(loaded, "refine", "ssimbad_refined", loaded.refine.batch, steps)
+            make_stepper(loaded, "refine", Run("ssimbad_refined"), loaded.refine.batch, steps)
             for steps in (0, 1)
         )
     works = [(whole, whole.step), (single, single.step), (whole, whole.validate)]

@@ -39,6 +39,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _in_copy(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copy)
+    monkeypatch.setenv("PYTHONPATH", str(copy / "src"))
 
 
 def snakemake_command(results: Path, *arguments: str, overlay: str = "") -> list[str]:
@@ -57,7 +58,12 @@ def snakemake(
 ) -> subprocess.CompletedProcess[str]:
     """Run the workflow."""
     command = snakemake_command(results, *arguments, overlay=overlay)
-    return subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(command, capture_output=True, text=True, env=environment(Path.cwd()))
+
+
+def environment(project: Path) -> dict[str, str]:
+    """In which a project's own package is the one that runs."""
+    return os.environ | {"PYTHONPATH": str(project / "src")}
 
 
 def planned_jobs(done: subprocess.CompletedProcess[str]) -> set[tuple[str, str]]:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -199,12 +200,19 @@ def test_a_touched_module_reruns_nothing_an_edited_one_its_phases(
         os.utime(part, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
+NEW = """from ssimbad.methods.declaration import Declaration, Row
+
+METHOD = Declaration(rows={"new": Row("New", "none")})
+"""
+
+
 def test_a_methods_module_is_no_other_methods_business(copy: Path, finished: Results) -> None:
     methods = copy / "src/ssimbad/methods"
-    (methods / "new.py").write_text('"""A new one."""\n')
+    (methods / "new").mkdir()
+    (methods / "new/__init__.py").write_text(NEW)
     assert planned(snakemake(finished.root, "-n")) == set()
-    (methods / "new.py").unlink()
-    module = methods / "edm.py"
+    shutil.rmtree(methods / "new")
+    module = methods / "edm/model.py"
     before, times = module.read_text(), module.stat()
     module.write_text(before + "# edited\n")
     jobs = planned_jobs(snakemake(finished.root, "-n"))
@@ -244,15 +252,15 @@ def test_the_users_own_images_go_through_the_same_workflow(tmp_path: Path) -> No
 
 
 def test_the_documented_method_becomes_a_row_and_the_others_are_kept(
-    copy: Path, finished: Results, monkeypatch: pytest.MonkeyPatch
+    copy: Path, finished: Results
 ) -> None:
     text = (REPOSITORY / "docs/add-a-method.md").read_text()
-    (module,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    for path, module in re.findall(r"^`(src/\S+)`:\n\n```python\n(.*?)```", text, re.M | re.S):
+        (copy / path).parent.mkdir(exist_ok=True)
+        (copy / path).write_text(module)
     section, rows = re.findall(r"```yaml\n(.*?)```", text, re.S)
-    (copy / "src/ssimbad/methods/regression.py").write_text(module)
     with (copy / "config.yaml").open("a") as stream:
         stream.write(f"\n{section}")
-    monkeypatch.setenv("PYTHONPATH", str(copy / "src"))
     own = {("train", "regression"), ("infer", "regression"), ("evaluate", "regression")}
     assert planned_jobs(snakemake(finished.root, "-n", overlay=rows)) == own | {("report", "")}
     done = snakemake(finished.root, overlay=rows)

@@ -11,15 +11,18 @@ from ssimbad.provenance import modules_of
 if TYPE_CHECKING:
     from ssimbad.methods import Run
 
-_CONDUCT = ("ssimbad", "ssimbad.phases", "ssimbad.phases.code", "ssimbad.provenance")
+_CONDUCT = (
+    *("ssimbad", "ssimbad.phases", "ssimbad.phases.code", "ssimbad.phases.slices"),
+    *("ssimbad.provenance", "ssimbad.layout"),
+)
 
 
 def code_of(phase: str, run: Run | None = None) -> dict[str, Path]:
     """The modules that a phase of a run's method runs: name → file.
 
     The rules' inputs, a training's identity, what a number was made with and ``ssimbad verify`` all ask here.
-    Left out is what decides nothing about a number: the list of phases, what is noted of code, and the
-    declarations of other methods. The config's code is too, as its values come to a phase as values.
+    Left out is what decides nothing about a number: the list of phases, where files lie, what is noted of
+    code, and the declarations of other methods. So is the config's code: its values come to a phase.
 
     Args:
         phase: the phase.

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tests.conftest import run_phase, tiny_values
 
 from ssimbad.files import sha256_file
 from ssimbad.layout import Results
-from tests.conftest import run_phase, tiny_values
 
 
 def test_the_few_step_row_samples_the_refined_weights(prepared: Results, tmp_path: Path) -> None:
