@@ -67,20 +67,20 @@ def fit_and_save(
         "torch": version("torch"),
     }
     saved = SavedState(results.work(run), identity)
-    how = TrainingStage(
-        schedule,
-        refinement,
-        train,
-        Split(results.data, "validation"),
-        config.data.warp,
-        config.data.redrawn,
-        config.seed,
-        config.weights,
-        device,
-        world,
+    training = TrainingStage(
+        schedule=schedule,
+        refinement=refinement,
+        train=train,
+        validation=Split(results.data, "validation"),
+        warp=config.data.warp,
+        redrawn=config.data.redrawn,
+        seed=config.seed,
+        weights=config.weights,
+        device=device,
+        world=world,
     )
     with process_group(world, device):
-        history, summary = fit(method, how, saved, f"{stage} {run}")
+        history, summary = fit(method, training, saved, f"{stage} {run}")
     if world.rank:
         return
     lines = history.to_csv(index=False, lineterminator="\n", float_format="%.8g")
