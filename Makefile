@@ -1,4 +1,4 @@
-# make reproduce | test | lint | benchmark | benchmark-gpu     each sets up .venv first where it is missing
+# make reproduce | test | test-quick | lint | benchmark | benchmark-gpu     each sets up .venv first where it is missing
 # CONFIG=config/tiny.yaml runs an overlay, CORES=1 limits the processors.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -8,14 +8,20 @@ BIN := .venv/bin
 READY := .venv/.ready
 LIMIT := $(if $(filter-out all,$(CORES)),OMP_NUM_THREADS=$(CORES))
 
-.PHONY: reproduce test lint benchmark benchmark-gpu
+.PHONY: reproduce test test-quick lint benchmark benchmark-gpu
 
 reproduce: $(READY)
 	@$(if $(CONFIG),$(BIN)/ssimbad config --config $(CONFIG) > /dev/null)
 	@$(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 
+# One process a core: each test computes on one.
+PYTEST := OMP_NUM_THREADS=1 CORES=$(CORES) $(BIN)/python -m pytest -n $(if $(filter all,$(CORES)),logical,$(CORES))
+
 test: $(READY)
-	$(LIMIT) CORES=$(CORES) $(BIN)/python -m pytest
+	$(PYTEST)
+
+test-quick: $(READY)
+	$(PYTEST) -m "not workflow and not kill"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 
 from ssimbad.config.files import load, load_merged
-from ssimbad.plan.workload import Workload, image_counts
+from ssimbad.plan.workload import Workload
 from ssimbad.report.figures import FIGURES, figures_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +68,8 @@ def replace(path: Path, text: str, name: str = "results") -> None:
 def operations_of_the_default_run() -> float:
     """FLOP of its networks, as ``ssimbad plan`` counts them."""
     default = load([])
-    lines = Workload(default, image_counts(default, []), 1).lines()
+    counts = default.data.make_source(default.seed).counts([])
+    lines = Workload(default, counts, 1).lines()
     return sum(line.total.total for line in lines)
 
 

@@ -34,6 +34,22 @@ SMALL_UNET = UNetConfig(
 )
 
 
+_SHARING = "tests/workflow/"
+"""Tests of one group share the finished tiny run, and so a process; DVC's have a project of their own."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file stay together, where ``-n`` runs several processes; long ones begin first."""
+    for item in items:
+        path = item.path.relative_to(REPOSITORY).as_posix()
+        group = path
+        if path.startswith(_SHARING):
+            item.add_marker("workflow")
+            group = path if path.endswith("test_dvc.py") else _SHARING
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _in_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands read config.yaml of the current folder."""

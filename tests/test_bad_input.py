@@ -205,6 +205,7 @@ def test_the_documentation_lists_what_is_tested() -> None:
     assert set(told) == {*CHECKPOINTS, *CONFIGS, *ELSEWHERE, *OWN, *STATES}
 
 
+@pytest.mark.kill
 def test_full_disk(results: Results) -> None:
     """On a disk of its own, which is filled as training saves its state; then space is made."""
     script = f"""

@@ -286,6 +286,7 @@ def test_outputs_replace_those_of_their_names_and_no_others(
     assert made(out / "one_a.png").shape == (70, 90, 3)
 
 
+@pytest.mark.kill
 def test_an_interruption_leaves_what_was_there(
     networks: dict[str, Path], inputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

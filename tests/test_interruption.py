@@ -60,6 +60,7 @@ def test_dvc_within_another_program_is_known_by_its_lock(tmp_path: Path) -> None
     assert (done.returncode, done.stdout) == (0, "goes on\n")
 
 
+@pytest.mark.kill
 def test_a_snakemake_is_killed_once_its_dvc_has_gone(tmp_path: Path) -> None:
     dvc = tmp_path / "dvc"
     dvc.write_text('#!/bin/sh\n"$@" & wait\n')

@@ -8,7 +8,6 @@ from ssimbad.config.files import load, to_yaml
 from ssimbad.data.schema import STORE
 from ssimbad.dvc_adoption import check_adopted
 from ssimbad.errors import UserError
-from ssimbad.files import write_if_new
 from ssimbad.interruption import ASKED_BY, begin_run, leave_with_dvc
 from ssimbad.layout import Results
 from ssimbad.methods import Run
@@ -36,8 +35,10 @@ def refuse(error):
 
 
 BASE = Path("config.yaml")
-if not BASE.exists():  # the command runs in another folder than this workflow's
-    BASE = Path(workflow.basedir) / BASE
+if (
+    not BASE.exists()
+):  # the command runs in another folder, or this is a module of another workflow
+    BASE = Path(workflow.source_path("../config.yaml"))
 try:
     # What --configfile and --config say; the files are read again, as the default is, for their faults.
     CONFIG = load([Path(p) for p in workflow.overwrite_configfiles], config, BASE)
@@ -54,20 +55,17 @@ onstart:
     try:
         begin_run(FILES.root)
         check_adopted(Path(".snakemake"))
-        write_if_new(FILES.config, to_yaml(CONFIG))
     except UserError as error:
         refuse(error)
 
 
 SETTINGS = ["same", "cross"]
 RUNS = CONFIG.runs
-CORES = workflow.resource_settings.cores or 1  # a scheduler's profile sets threads instead
-# A rule's name is the phase's, its wildcard `row` the run's.
-COMMAND = (
-    f"ssimbad {{rule}} {{wildcards.row}} --config {shlex.quote(str(FILES.config))}"
-    " 2> >(tee {log:q} >&2)"
-)
-COMMAND_OF_ALL = COMMAND.replace(" {wildcards.row}", "")
+CORES = (
+    workflow.resource_settings.cores or 1
+)  # a scheduler's profile sets threads instead
+# What every command reads. Its change reruns nothing: each rule's params are what its phase reads of it.
+MERGED = ancient(str(FILES.config))
 
 
 def runs_of(phase):
@@ -100,6 +98,12 @@ def code(phase):
     return modules
 
 
+def command(phase):
+    """What a phase's job runs, and what a person may type."""
+    row = " {wildcards.row}" if PHASES[phase].suits else ""
+    return f"ssimbad {phase}{row} --config {{input.config:q}} 2> >(tee {{log:q}} >&2)"
+
+
 def log_of(phase):
     """Where a phase's messages go."""
     return str(FILES.log(phase, "{row}" if PHASES[phase].suits else None))
@@ -122,11 +126,22 @@ def granted(phase):
 
 
 def users_images():
-    """The files of the user's folder that are there, as inputs: added and replaced images are noticed."""
+    """The user's image files that are there, as inputs: added and replaced images are noticed."""
     # Braces in a name are no wildcards.
-    names = sorted(str(path) for path in CONFIG.data.files())
+    names = sorted(str(path) for path in CONFIG.data.make_source(CONFIG.seed).files())
     return [name.replace("{", "{{").replace("}", "}}") for name in names]
 
 
 DATA = [str(FILES.data / name) for name in STORE]
 PHI = str(FILES.phi / "phi.json")
+
+
+def own_checkpoint(wildcards):
+    """The weights that a run's images come from; none of a row without networks."""
+    run = Run(wildcards.row)
+    return [] if run.stage == "none" else str(FILES.checkpoint(run))
+
+
+def pretrained_checkpoint(wildcards):
+    """The weights that a refined row starts from."""
+    return str(FILES.checkpoint(Run(wildcards.row).pretrained))

@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="N",
-        help="for a folder that is not there yet: images in all, or for training and for testing",
+        help="for images that are not there yet: how many in all, or for training and for testing",
     )
     return parser
 

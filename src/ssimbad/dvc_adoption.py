@@ -19,12 +19,16 @@ _CHILD = "SSIMBAD_TOUCHING"
 _LOCK = Path("dvc.lock")
 
 
-def _differs_beyond_config(changes: list[Any]) -> bool:
-    """Whether DVC finds more of a stage changed than values in config.yaml."""
+_CONDUCT = {"config.yaml", "Snakefile", "workflow"}
+"""What decides which jobs run, and not what they make: values are compared by themselves."""
+
+
+def _differs_beyond_conduct(changes: list[Any]) -> bool:
+    """Whether DVC finds more of a stage changed than rules, and values in config.yaml."""
     for change in changes:
         if not isinstance(change, dict) or set(change) != {"changed deps"}:
             return True
-        if set(change["changed deps"]) != {"config.yaml"}:
+        if not set(change["changed deps"]) <= _CONDUCT:
             return True
     return False
 
@@ -38,7 +42,7 @@ def _dirty(stages: dict[str, Any], status: dict[str, Any], config: dict[str, Any
     dirty = {
         name
         for name, stage in stages.items()
-        if _differs_beyond_config(status.get(name, []))
+        if _differs_beyond_conduct(status.get(name, []))
         or any(config.get(key) != value for key, value in _params(stage).items())
     }
     while True:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ssimbad.data import archive
 from ssimbad.data.prepare import prepare
 from ssimbad.data.schema import DataConfig
+from ssimbad.data.sources import archive
 from ssimbad.errors import UserError
 from tests.conftest import REPOSITORY, picture, table_of, tiny_values
 

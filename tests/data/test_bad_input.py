@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ssimbad.data.folder import Folder, FolderConfig
 from ssimbad.data.images import display_size, read_image
 from ssimbad.data.prepare import prepare
 from ssimbad.data.schema import DataConfig
+from ssimbad.data.sources.folder import Folder, FolderConfig
 from ssimbad.data.store import Split
 from ssimbad.errors import UserError
 from tests.conftest import NO_COUNTS, REPOSITORY, picture, run_cli, table_of, tiny_values
@@ -246,7 +246,7 @@ def test_refused(folder: Path, name: str) -> None:
 
 def faults_of(folder: Path) -> list[str]:
     source = Folder(FolderConfig(path=str(folder), validation=0.3, test=0.3, **NO_COUNTS), 0)
-    items, faults = source.items()
+    items, faults = source.items(folder.parent / "unpacked")
     for item in items:
         try:
             source.load(item, 32)

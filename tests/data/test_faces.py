@@ -2,12 +2,21 @@
 
 import json
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
 from skimage.color import rgb2lab
 
-from ssimbad.data.faces import Faces, FacesConfig, attribution, draw_colours, render, styles, svg_of
+from ssimbad.data.sources.faces import (
+    Faces,
+    FacesConfig,
+    attribution,
+    draw_colours,
+    render,
+    styles,
+    svg_of,
+)
 from ssimbad.rng import numpy_generator
 
 CONFIG = FacesConfig(
@@ -26,8 +35,8 @@ def rgb(colour: str) -> list[float]:
     return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
 
 
-def test_identities_differ_between_and_within_splits() -> None:
-    items, faults = Faces(CONFIG, 42).items()
+def test_identities_differ_between_and_within_splits(tmp_path: Path) -> None:
+    items, faults = Faces(CONFIG, 42).items(tmp_path)
     assert faults == []
     assert [sum(i.split == s for i in items) for s in ("train", "validation", "test")] == [30, 4, 6]
     assert len({item.name for item in items}) == 40
@@ -58,9 +67,11 @@ def test_the_drawn_colours_are_on_the_picture() -> None:
         assert same.mean() > 0.03, part
 
 
-def test_only_training_identities_are_redrawn_as_another_face_in_their_colours() -> None:
+def test_only_training_identities_are_redrawn_as_another_face_in_their_colours(
+    tmp_path: Path,
+) -> None:
     source = Faces(CONFIG, 42)
-    items = {item.name: item for item in source.items()[0]}
+    items = {item.name: item for item in source.items(tmp_path)[0]}
     assert source.redrawn(items["test_00000"], 64) is None
     assert source.redrawn(items["validation_00000"], 64) is None
     none = Faces(CONFIG.model_copy(update={"redrawn": 0.0}), 42)

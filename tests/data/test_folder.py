@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssimbad.data.folder import ExpectConfig, Folder, FolderConfig
 from ssimbad.data.images import read_image
+from ssimbad.data.sources.folder import ExpectConfig, Folder, FolderConfig
 from tests.conftest import picture
 
 
@@ -25,7 +25,7 @@ def fill(path: Path, names: list[str], mode: str = "RGB") -> None:
 
 def by_split(source: Folder) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    items, faults = source.items()
+    items, faults = source.items(source.path / "unpacked")
     assert faults == []
     for item in items:
         found.setdefault(item.split, []).append(item.name)
@@ -43,7 +43,7 @@ def test_published_layout(tmp_path: Path) -> None:
     assert splits["test"] == ["x", "y"]
     assert sorted(splits["train"] + splits["validation"]) == [str(i) for i in range(8)]
     assert len(splits["validation"]) == 2
-    item = next(i for i in source.items()[0] if i.name == "x")
+    item = next(i for i in source.items(tmp_path)[0] if i.name == "x")
     image, sketch, files = source.load(item, 40)
     assert image.shape == (40, 40, 3)
     assert sketch is not None
@@ -57,7 +57,7 @@ def test_ready_made_split_with_validation_and_no_sketches(tmp_path: Path) -> Non
     fill(tmp_path / "test", ["d.png", "e.JPEG"])
     source = folder(tmp_path)
     assert by_split(source) == {"train": ["a", "b"], "validation": ["c"], "test": ["d", "e"]}
-    assert source.load(source.items()[0][0], 32)[1] is None
+    assert source.load(source.items(tmp_path)[0][0], 32)[1] is None
 
 
 def test_no_image_is_held_out_where_none_shall_be(tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def test_counts_are_those_expected(tmp_path: Path) -> None:
     fill(tmp_path / "train", [f"{i}.png" for i in range(8)])
     fill(tmp_path / "test", ["x.png", "y.png"])
     assert by_split(folder(tmp_path, train=8, test=2))["test"] == ["x", "y"]
-    _, faults = folder(tmp_path, train=9, test=2).items()
+    _, faults = folder(tmp_path, train=9, test=2).items(tmp_path)
     assert faults == [f"{tmp_path}: has 8 usable train images, data.folder.expect.train is 9"]
-    _, faults = folder(tmp_path, train=7, test=579).items()
+    _, faults = folder(tmp_path, train=7, test=579).items(tmp_path)
     assert [fault.rsplit(", ", 1)[1] for fault in faults] == [
         "data.folder.expect.train is 7",
         "data.folder.expect.test is 579",

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ssimbad.data.faces import Faces, svg_of
 from ssimbad.data.prepare import derangement, prepare
 from ssimbad.data.schema import DataConfig
-from ssimbad.data.source import Item
+from ssimbad.data.sources.base import Item
+from ssimbad.data.sources.faces import Faces, svg_of
 from ssimbad.data.store import Split, read_pairs, to_pixels, to_unit
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError

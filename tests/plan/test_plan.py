@@ -13,13 +13,13 @@ import pytest
 from benchmarks.machine import peak_mib
 
 from ssimbad.config.files import load
-from ssimbad.config.schema import validate
+from ssimbad.config.schema import Config, validate
 from ssimbad.errors import UserError
 from ssimbad.methods import Run
 from ssimbad.plan.counting import Cost, Operation, make_fake, measured
 from ssimbad.plan.gpus import GPUS
 from ssimbad.plan.run import plan
-from ssimbad.plan.workload import Workload, image_counts, make_stepper
+from ssimbad.plan.workload import Workload, make_stepper
 from tests.conftest import run_cli, tiny_values
 
 PAPER = "data: {source: folder, size: 256, folder: {path: not-there}}\n" + (
@@ -27,6 +27,11 @@ PAPER = "data: {source: folder, size: 256, folder: {path: not-there}}\n" + (
     "sweep: {rows: []}\noracle: {rows: []}\n"
     "train: {batch: 32, optimizer: adamw, precision: 16-mixed}\n"
 )
+
+
+def counts_of(config: Config, *given: int) -> dict[str, int]:
+    """Images of each split of the config's source."""
+    return config.data.make_source(config.seed).counts(list(given))
 
 
 def step_cost(stage: str, row: str, batch: int, **changes: bool) -> Cost:
@@ -68,7 +73,7 @@ def test_many_unrolled_steps_are_planned_as_if_all_were_counted() -> None:
     values["refine"] |= {"precision": "16-mixed", "strategy": {"mse": 1.0}}
     values["ssimbad"]["refinement"] |= {"steps": 7, "single_step": 0.75}
     loaded = validate(values)
-    lines = Workload(loaded, image_counts(loaded, []), 1).lines()
+    lines = Workload(loaded, counts_of(loaded), 1).lines()
     planned = next(line for line in lines if line.phase == "refine")
     with make_fake():
         whole, single = (
@@ -89,7 +94,7 @@ def test_every_phase_of_every_row_has_a_line() -> None:
     given = tiny_values() | {"seeds": [1, 2], "rows": rows}
     given["sweep"]["rows"] = ["ssimbad"]
     values = validate(given)
-    lines = list(Workload(values, image_counts(values, []), 1).lines())
+    lines = list(Workload(values, counts_of(values), 1).lines())
     found = {(line.phase, line.row) for line in lines}
     assert {(p, r) for p in ("infer", "evaluate") for r in values.rows} <= found
     assert ("refine", "ssimbad_refined") in found
@@ -105,7 +110,7 @@ def test_epochs_are_steps_and_a_resampled_row_is_not_trained() -> None:
     values["sweep"]["rows"] = values["oracle"]["rows"] = []
     values["train"] |= {"steps": 0, "epochs": 3, "warmup": 0, "checkpoint_every": 1}
     loaded = validate(values)
-    counts = image_counts(loaded, [])
+    counts = counts_of(loaded)
     lines = {(x.phase, x.row): x for x in Workload(loaded, counts, 1).lines()}
     assert lines["train", "ssimbad"].passes[0][1] == -(-3 * counts["train"] // loaded.train.batch)
     assert ("infer", "ssimbad_few_steps") in lines
@@ -167,7 +172,7 @@ def test_a_folder_that_is_not_there_needs_numbers(tmp_path: Path) -> None:
     )
     expected = {"data": {"folder": {"expect": {"train": 100, "test": 7}}}}
     told = {"train": 95, "validation": 5, "test": 7}
-    assert image_counts(load([overlay], expected), []) == told
+    assert counts_of(load([overlay], expected)) == told
     loaded = load([overlay])
-    assert image_counts(loaded, [200]) == {"train": 171, "validation": 9, "test": 20}
-    assert image_counts(loaded, [100, 7]) == {"train": 95, "validation": 5, "test": 7}
+    assert counts_of(loaded, 200) == {"train": 171, "validation": 9, "test": 20}
+    assert counts_of(loaded, 100, 7) == {"train": 95, "validation": 5, "test": 7}

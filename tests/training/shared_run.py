@@ -86,7 +86,7 @@ def run(data: Path, folder: Path, what: str, world: World) -> None:
                 train=Split(data, "train"),
                 validation=validation,
                 warp=phase.data.warp,
-                redrawn=phase.data.redrawn,
+                redrawn=phase.data.make_source(phase.seed).redrawn_share,
                 seed=1,
                 weights="index",
                 device=CPU,

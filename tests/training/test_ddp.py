@@ -124,6 +124,7 @@ def second_process(process: subprocess.Popen[bytes]) -> psutil.Process:
     return found
 
 
+@pytest.mark.kill
 def test_a_stopped_and_killed_process_ends_all_and_the_rerun_goes_on(
     prepared: Results, tmp_path: Path
 ) -> None:

@@ -29,22 +29,40 @@ def copy_project(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the workflow consists of, so that a test may edit it; tests run inside it."""
-    folder = tmp_path_factory.mktemp("copy")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the workflow consists of, in which tests run; what they edit they put back."""
+    folder = tmp_path_factory.mktemp("workflow") / "project"
+    folder.mkdir()
     copy_project(folder)
     return folder
 
 
 @pytest.fixture(autouse=True)
-def _in_copy(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(copy)
-    monkeypatch.setenv("PYTHONPATH", str(copy / "src"))
+def _in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(project, monkeypatch)
+
+
+def enter(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a project, with its own package."""
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("PYTHONPATH", str(project / "src"))
+
+
+@pytest.fixture
+def extended(
+    project: Path, finished: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A copy of the project with its finished run, that a test may change; in which it runs."""
+    shutil.copytree(project, tmp_path / "project", symlinks=True)
+    enter(tmp_path / "project", monkeypatch)
+    return tmp_path / "project"
 
 
 def snakemake_command(results: Path, *arguments: str, overlay: str = "") -> list[str]:
     """The command that runs the workflow into ``results`` with the tiny config and an overlay on it."""
-    extra = results.with_suffix(".yaml")
+    # As seen from the project: its copy's run is a finished one too.
+    results = results.relative_to(Path.cwd()) if results.is_relative_to(Path.cwd()) else results
+    extra = results.with_suffix(".overlay.yaml")
     extra.write_text(f"results: {results}\n{overlay}")
     cores = os.environ.get("CORES", "all")
     command = [sys.executable, "-m", "snakemake", "--cores", cores, "--nocolor"]
@@ -58,12 +76,7 @@ def snakemake(
 ) -> subprocess.CompletedProcess[str]:
     """Run the workflow."""
     command = snakemake_command(results, *arguments, overlay=overlay)
-    return subprocess.run(command, capture_output=True, text=True, env=environment(Path.cwd()))
-
-
-def environment(project: Path) -> dict[str, str]:
-    """In which a project's own package is the one that runs."""
-    return os.environ | {"PYTHONPATH": str(project / "src")}
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def planned_jobs(done: subprocess.CompletedProcess[str]) -> set[tuple[str, str]]:
@@ -76,7 +89,7 @@ def planned_jobs(done: subprocess.CompletedProcess[str]) -> set[tuple[str, str]]
     for rule, body in jobs:
         run = re.search(r"^    wildcards: row=(\S+)$", body, re.M)
         found.add((rule, run[1] if run else ""))
-    return found - {("all", "")}
+    return found - {("all", ""), ("config", "")}
 
 
 def planned(done: subprocess.CompletedProcess[str]) -> set[str]:
@@ -85,9 +98,10 @@ def planned(done: subprocess.CompletedProcess[str]) -> set[str]:
 
 
 @pytest.fixture(scope="session")
-def finished(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    root = tmp_path_factory.mktemp("workflow") / "results"
-    os.chdir(copy)
-    done = snakemake(root)
+def finished(project: Path) -> Results:
+    """The tiny run, finished. Tests read or copy it."""
+    with pytest.MonkeyPatch.context() as patch:
+        enter(project, patch)
+        done = snakemake(project / "results")
     assert done.returncode == 0, done.stderr
-    return Results(root)
+    return Results(project / "results")

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ssimbad.config.files import load
+from ssimbad.phases import PHASES
 from tests.conftest import REPOSITORY
 from tests.workflow.conftest import copy_project, planned_jobs
 
@@ -45,7 +46,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         cwd=folder,
-        env=os.environ | identity | {"PATH": path},
+        env=os.environ | identity | {"PATH": path, "PYTHONPATH": str(folder / "src")},
         capture_output=True,
         text=True,
     )
@@ -75,7 +76,7 @@ def work(folder: Path) -> list[str]:
         line.split()[-1].rstrip(":")
         for log in logs
         for line in log.read_text().splitlines()
-        if line.startswith(("rule ", "localrule ")) and not line.endswith(("all:", "d:"))
+        if line.startswith(("rule ", "localrule ")) and not line.endswith(("all:", "config:", "d:"))
     ]
     for log in logs:
         log.unlink()
@@ -101,7 +102,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ran(folder, "git", "init", "-q")
     ran(folder, "dvc", "remote", "add", "-d", "here", str(folder.parent / "remote"))
     environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(folder / "src"),
     }
     for how in ("dvc", "tree"):
         log = (folder.parent / f"{how}.log").open("w+")
@@ -143,6 +145,12 @@ def clone(project: Path, tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
+def adopted_plan(folder: Path) -> set[tuple[str, str]]:
+    """What is left to do once Snakemake has taken over what DVC brought."""
+    ran(folder, "ssimbad", "adopt")
+    return plan(folder)
+
+
 def test_neither_redoes_what_the_other_did(project: Path) -> None:
     assert "Nothing to be done" in ran(project, "snakemake", "--cores", "all")
     assert "up to date" in ran(project, "dvc", "repro")
@@ -169,7 +177,13 @@ def test_metrics_plots_and_params_say_something(project: Path) -> None:
 
 
 def test_a_clone_with_what_dvc_brings_has_nothing_to_do(clone: Path) -> None:
-    assert plan(clone) == set()
+    before = (clone / "results/table.csv").stat()
+    done = run(clone, "snakemake", "--cores", "all")
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if "`ssimbad adopt`" in line]
+    assert line.startswith("snakemake: results/")
+    assert (clone / "results/table.csv").stat() == before
+    assert adopted_plan(clone) == set()
     assert "Nothing to be done" in ran(clone, "snakemake", "--cores", "all")
     assert "up to date" in ran(clone, "dvc", "repro")
 
@@ -201,10 +215,24 @@ def test_an_edit_before_a_clones_first_run_is_noticed(
     clone: Path, section: str, key: str, value: object, expected: set[tuple[str, str]]
 ) -> None:
     change(clone, section, key, value)
-    assert plan(clone) == expected
+    assert adopted_plan(clone) == expected
 
 
 def test_edited_code_before_a_clones_first_run_is_noticed(clone: Path) -> None:
+    for name in ("report/page.py", "phases/slices.py"):
+        module = clone / "src/ssimbad" / name
+        module.write_text(module.read_text() + "# edited\n")
+    assert adopted_plan(clone) == {("report", "")}
     module = clone / "src/ssimbad/diffusion/samplers.py"
     module.write_text(module.read_text() + "# edited\n")
-    assert plan(clone) >= rows_of("infer", "ssimbad", "ssimbad_refined")
+    assert adopted_plan(clone) >= rows_of("infer", "ssimbad", "ssimbad_refined")
+
+
+def test_dvc_yaml_names_the_code_that_the_package_says_each_stage_runs(tmp_path: Path) -> None:
+    shutil.copy2(REPOSITORY / "dvc.yaml", tmp_path / "dvc.yaml")
+    script = [sys.executable, str(REPOSITORY / "workflow/dvc_stages.py"), "dvc.yaml"]
+    subprocess.run(script, cwd=tmp_path, check=True)
+    written = (tmp_path / "dvc.yaml").read_text()
+    assert written == (REPOSITORY / "dvc.yaml").read_text(), "run python workflow/dvc_stages.py"
+    stages = yaml.safe_load(written)["stages"]
+    assert set(stages) | {"sweep", "oracle"} == set(PHASES)

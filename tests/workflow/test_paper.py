@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ssimbad.phases import PHASES
 from tests.conftest import REPOSITORY, run_cli
 from tests.workflow.conftest import planned_jobs
 from tests.workflow.test_dvc import run
@@ -33,16 +34,16 @@ def resources(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str
 
 
 @pytest.mark.parametrize("config", ["paper", "paper-as-published"])
-def test_the_whole_protocol_is_planned_without_the_data(copy: Path, config: str) -> None:
+def test_the_whole_protocol_is_planned_without_the_data(project: Path, config: str) -> None:
     done = dry_run("--cores", "all", "--configfile", f"config/{config}.yaml")
     jobs = planned_jobs(done)
     assert Counter(rule for rule, _ in jobs) == JOBS
     assert ("infer", "ssimbad_few_steps") in jobs
     assert ("refine", "ssimbad_few_steps") not in jobs
-    assert not (copy / f"results-{config}").exists()
+    assert not (project / f"results-{config}").exists()
 
 
-def test_on_slurm_every_job_asks_for_what_it_needs(copy: Path) -> None:
+def test_on_slurm_every_job_asks_for_what_it_needs(project: Path) -> None:
     done = dry_run("--profile", "profiles/slurm", "--configfile", "config/paper.yaml")
     assert Counter(rule for rule, _ in planned_jobs(done)) == JOBS
     asked = resources(done)
@@ -53,8 +54,13 @@ def test_on_slurm_every_job_asks_for_what_it_needs(copy: Path) -> None:
         assert asked[rule]["slurm_extra"] == "--signal=TERM@300", rule
 
 
-def test_seeds_multiply_what_can_run_side_by_side(copy: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text(f"extends: {copy}/config/paper.yaml\nseeds: [1, 2, 3]\n")
+def test_the_slurm_profile_names_phases() -> None:
+    profile = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())
+    assert set(profile["set-threads"]) == set(PHASES) - {"report"}
+
+
+def test_seeds_multiply_what_can_run_side_by_side(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"extends: {project}/config/paper.yaml\nseeds: [1, 2, 3]\n")
     done = dry_run("--cores", "all", "--configfile", str(tmp_path / "mine.yaml"))
     counts = Counter(rule for rule, _ in planned_jobs(done))
     assert (counts["train"], counts["refine"], counts["infer"]) == (12, 9, 25)
@@ -104,7 +110,7 @@ def test_dvc_plans_the_papers_run_once_its_config_is_merged(tmp_path: Path) -> N
     ],
 )
 def test_two_trainings_on_processors_share_the_cores_and_one_has_them_all(
-    copy: Path, tmp_path: Path, rows: str, expected: int
+    project: Path, tmp_path: Path, rows: str, expected: int
 ) -> None:
     (tmp_path / "mine.yaml").write_text(
         f"device: cpu\nrows: {rows}\nresults: {tmp_path / 'none'}\n"

@@ -5,17 +5,21 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ssimbad.config.files import load_merged
 from ssimbad.data.store import Split, read_pairs
 from ssimbad.evaluation.metrics import METRICS, against, of_images
 from ssimbad.files import sha256_file
 from ssimbad.layout import Results
 from ssimbad.paper import CLAIMS
+from ssimbad.phases import jobs
 from ssimbad.report.figures import FIGURES
 from ssimbad.training.checkpoint import read_header
 from tests.conftest import REPOSITORY, picture
@@ -139,60 +143,86 @@ def test_a_second_run_has_nothing_to_do(finished: Results) -> None:
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
-REFINED = {"ssimbad_refined"}
-SSIMBADS = {"ssimbad", "ssimbad_refined"}
-TRAINED = set(ROWS) - {"reference"}
-
-
 @pytest.mark.parametrize(
     ("overlay", "rerun"),
     [
         (
-            "ssimbad: {sampling: {steps: 3}}",
-            {"infer": SSIMBADS, "evaluate": SSIMBADS, "sweep": SSIMBADS, "oracle": REFINED},
-        ),
-        (
             "ssimbad: {refinement: {steps: 3}}",
-            dict.fromkeys(("refine", "infer", "evaluate", "sweep", "oracle"), REFINED),
+            {(p, "ssimbad_refined") for p in ("refine", "infer", "evaluate", "sweep", "oracle")},
         ),
-        ("evaluate: {resamples: 300}", {"evaluate": set(ROWS), "oracle": REFINED}),
-        (
-            "scft: {recipe: {lr: 0.5}}",
-            {rule: {"scft"} for rule in ("train", "infer", "evaluate")},
-        ),
-        (
-            "rows: [reference, edm]\nseeds: [42, 7]",
-            {rule: {"edm@7"} for rule in ("train", "infer", "evaluate")},
-        ),
-        (
-            "phi: {choice: atan(sigma)}",
-            {
-                "phi": {""},
-                "train": {r for r in TRAINED if not r.endswith(("refined", "finetuned"))},
-                "refine": {r for r in TRAINED if r.endswith(("refined", "finetuned"))},
-                "infer": TRAINED,
-                "evaluate": TRAINED,
-                "sweep": {"animediffusion", "edm", *SSIMBADS},
-                "oracle": REFINED,
-            },
-        ),
-        ("rows: [reference]", {}),
+        ("phi: {choice: atan(sigma)}", None),
+        ("rows: [reference]", set()),
     ],
 )
 def test_a_change_reruns_what_reads_it(
-    finished: Results, overlay: str, rerun: dict[str, set[str]]
+    finished: Results, overlay: str, rerun: set[tuple[str, str]] | None
 ) -> None:
-    expected = {(rule, run) for rule, runs in rerun.items() for run in runs} | {("report", "")}
-    assert planned_jobs(snakemake(finished.root, "-n", overlay=overlay)) == expected
+    """Which phases read a key, tests/test_config.py says of many more."""
+    planned = planned_jobs(snakemake(finished.root, "-n", overlay=overlay))
+    if rerun is None:
+        copied = {("data", ""), ("infer", "reference"), ("evaluate", "reference")}
+        every = {(rule, run or "") for rule, run in jobs(load_merged(finished.config))}
+        rerun = every - copied
+    assert planned == rerun | {("report", "")}
+
+
+def state_of(root: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of every file but Snakemake's own."""
+    files = (p for p in root.rglob("*") if p.is_file() and ".snakemake" not in p.parts)
+    return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in files}
+
+
+def test_what_only_looks_changes_nothing(project: Path, finished: Results) -> None:
+    (project / ".snakemake/locks").mkdir(exist_ok=True)
+    before = state_of(project)
+    config = ["--configfile", "results.overlay.yaml"]
+    for looks in (["-n", "--forceall"], ["--lint"], ["--rulegraph"], ["--list"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", *looks, *config], capture_output=True, text=True
+        )
+        assert done.returncode == 0 or looks == ["--lint"], done.stderr
+        assert state_of(project) == before, looks
+
+
+def test_a_shown_command_is_one_that_a_person_can_type(project: Path, finished: Results) -> None:
+    """And gives the same results again."""
+    done = snakemake(finished.root, "-n", "-p", "--forcerun", "evaluate")
+    shown = re.findall(r"(ssimbad \w+.*?) 2> >", done.stdout + done.stderr)
+    command = next(line for line in shown if line.startswith("ssimbad evaluate reference "))
+    assert command == "ssimbad evaluate reference --config results/config.yaml"
+    measured = finished.metrics("reference") / "cross.json"
+    before = json.loads(measured.read_text())
+    again = subprocess.run([sys.executable, "-m", *command.split()], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    after = json.loads(measured.read_text())
+    assert after["metrics"] == before["metrics"]
+    assert planned(snakemake(finished.root, "-n")) == set()
+
+
+def test_the_workflow_runs_from_another_folder_and_as_a_module(
+    project: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "Snakefile").write_text(
+        f"module paper:\n    snakefile: '{project}/Snakefile'\n"
+        "    config: {'results': 'out', 'data': {'size': 32}, 'phi': {'size': 32}}\n"
+        "use rule * from paper as paper_*\n"
+    )
+    tiny = f"{project}/config/tiny.yaml"
+    elsewhere = ["-s", f"{project}/Snakefile", "--directory", str(tmp_path), "--configfile", tiny]
+    for arguments, results in ([], "out"), (elsewhere, "results-tiny"):
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", f"{results}/data/pairs.csv"]
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / results / "data/pairs.csv").exists()
 
 
 def test_a_touched_module_reruns_nothing_an_edited_one_its_phases(
-    copy: Path, finished: Results
+    project: Path, finished: Results
 ) -> None:
-    module = copy / "src/ssimbad/paper.py"
+    module = project / "src/ssimbad/paper.py"
     module.touch()
     assert planned(snakemake(finished.root, "-n")) == set()
-    for part in (module, copy / "src/ssimbad/report/templates/page.css"):
+    for part in (module, project / "src/ssimbad/report/templates/page.css"):
         before, times = part.read_text(), part.stat()
         part.write_text(before + "# edited\n")
         assert planned(snakemake(finished.root, "-n")) == {"report"}
@@ -206,8 +236,8 @@ METHOD = Declaration(rows={"new": Row("New", "none")})
 """
 
 
-def test_a_methods_module_is_no_other_methods_business(copy: Path, finished: Results) -> None:
-    methods = copy / "src/ssimbad/methods"
+def test_a_methods_module_is_no_other_methods_business(project: Path, finished: Results) -> None:
+    methods = project / "src/ssimbad/methods"
     (methods / "new").mkdir()
     (methods / "new/__init__.py").write_text(NEW)
     assert planned(snakemake(finished.root, "-n")) == set()
@@ -251,22 +281,42 @@ def test_the_users_own_images_go_through_the_same_workflow(tmp_path: Path) -> No
     assert "data" in planned(snakemake(tmp_path / "results", "-n", overlay=overlay))
 
 
-def test_the_documented_method_becomes_a_row_and_the_others_are_kept(
-    copy: Path, finished: Results
-) -> None:
-    text = (REPOSITORY / "docs/add-a-method.md").read_text()
-    for path, module in re.findall(r"^`(src/\S+)`:\n\n```python\n(.*?)```", text, re.M | re.S):
-        (copy / path).parent.mkdir(exist_ok=True)
-        (copy / path).write_text(module)
-    section, rows = re.findall(r"```yaml\n(.*?)```", text, re.S)
-    with (copy / "config.yaml").open("a") as stream:
+def blocks_of(document: str) -> dict[str, str]:
+    """The files that a page of docs/ shows, by the path it gives them."""
+    text = (REPOSITORY / "docs" / document).read_text()
+    return dict(re.findall(r"^`(src/\S+)`:\n\n```python\n(.*?)```", text, re.M | re.S))
+
+
+def test_what_the_documents_add_is_found_everywhere(extended: Path) -> None:
+    """A method, a metric and a figure of a few lines each; what other rows have is kept."""
+    for path, module in blocks_of("add-a-method.md").items():
+        (extended / path).parent.mkdir(exist_ok=True)
+        (extended / path).write_text(module)
+    method = (REPOSITORY / "docs/add-a-method.md").read_text()
+    section, rows = re.findall(r"```yaml\n(.*?)```", method, re.S)
+    with (extended / "config.yaml").open("a") as stream:
         stream.write(f"\n{section}")
+    results, rows = extended / "results", f"{rows}sweep: {{rows: []}}\n"
     own = {("train", "regression"), ("infer", "regression"), ("evaluate", "regression")}
-    assert planned_jobs(snakemake(finished.root, "-n", overlay=rows)) == own | {("report", "")}
-    done = snakemake(finished.root, overlay=rows)
+    assert planned_jobs(snakemake(results, "-n", overlay=rows)) == own | {("report", "")}
+    added = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/extend.md").read_text(), re.S)
+    for path, text in zip(("evaluation/metrics.py", "report/figures.py"), added, strict=False):
+        with (extended / "src/ssimbad" / path).open("a") as stream:
+            stream.write(f"\n\n{text}")
+    done = snakemake(results, overlay=rows)
     assert done.returncode == 0, done.stderr
-    with (finished.root / "systems.csv").open() as stream:
+    with (results / "systems.csv").open() as stream:
         systems = {line["method"]: line for line in csv.DictReader(stream)}
     assert list(systems) == ["reference", "regression", "ssimbad", "ssimbad_refined"]
     assert float(systems["regression"]["network_calls"]) == 1
-    assert '"regression"' in (finished.root / "index.html").read_text()
+    page = (results / "index.html").read_text()
+    assert '"regression"' in page
+    metric = re.search(r"METRICS\[\"(\w+)\"\]|Metric\(\s*\"(\w+)\"", added[0])
+    figure = re.search(r"@figure\(\s*\"(\w+)\"", added[1])
+    assert metric
+    assert figure
+    name = metric[1] or metric[2]
+    with (results / "table.csv").open() as stream:
+        assert {x["method"] for x in csv.DictReader(stream) if x["metric"] == name} == set(systems)
+    assert (results / f"figures/{figure[1]}.png").exists()
+    assert f"figures/{figure[1]}.png" in page

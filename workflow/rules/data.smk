@@ -1,8 +1,27 @@
+localrules:
+    config,
+
+
+rule config:
+    """Write the merged config, which every command reads."""
+    output:
+        str(FILES.config),
+    log:
+        str(FILES.log("config")),
+    conda:
+        "../../environment.yml"
+    params:
+        text=to_yaml(CONFIG),
+    shell:
+        "printf %s {params.text:q} > {output:q} 2> {log:q}"
+
+
 rule data:
     """Prepare images, XDoG sketches, reference pairs and their attribution as one packed store."""
     input:
         users_images(),
         code("data"),
+        config=MERGED,
     output:
         DATA,
     log:
@@ -17,7 +36,7 @@ rule data:
     params:
         config=read_by("data"),
     shell:
-        COMMAND_OF_ALL
+        command("data")
 
 
 rule phi:
@@ -25,6 +44,7 @@ rule phi:
     input:
         DATA,
         code("phi"),
+        config=MERGED,
     output:
         phi=PHI,
         ranking=f"{RESULTS}/phi/ranking.csv",
@@ -42,4 +62,4 @@ rule phi:
     params:
         config=read_by("phi"),
     shell:
-        COMMAND_OF_ALL
+        command("phi")

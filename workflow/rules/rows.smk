@@ -1,19 +1,9 @@
-def own_checkpoint(wildcards):
-    """The weights that a run's images come from; none of a row without networks."""
-    run = Run(wildcards.row)
-    return [] if run.stage == "none" else str(FILES.checkpoint(run))
-
-
-def pretrained_checkpoint(wildcards):
-    """The weights that a refined row starts from."""
-    return str(FILES.checkpoint(Run(wildcards.row).pretrained))
-
-
 rule train:
     """Pretrain a row: denoising at noise levels drawn uniformly in φ* (SSIMBaD), or as its method says."""
     input:
         DATA,
         code("train"),
+        config=MERGED,
         phi=PHI,
     output:
         checkpoint=f"{RESULTS}/checkpoints/train/{{row}}.safetensors",
@@ -34,7 +24,7 @@ rule train:
     params:
         config=read_by("train"),
     shell:
-        COMMAND
+        command("train")
 
 
 rule refine:
@@ -42,6 +32,7 @@ rule refine:
     input:
         DATA,
         code("refine"),
+        config=MERGED,
         checkpoint=pretrained_checkpoint,
     output:
         checkpoint=f"{RESULTS}/checkpoints/refine/{{row}}.safetensors",
@@ -62,7 +53,7 @@ rule refine:
     params:
         config=read_by("refine"),
     shell:
-        COMMAND
+        command("refine")
 
 
 rule infer:
@@ -70,6 +61,7 @@ rule infer:
     input:
         DATA,
         code("infer"),
+        config=MERGED,
         checkpoint=own_checkpoint,
     output:
         directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS)),
@@ -86,7 +78,7 @@ rule infer:
     params:
         config=read_by("infer"),
     shell:
-        COMMAND
+        command("infer")
 
 
 rule evaluate:
@@ -95,6 +87,7 @@ rule evaluate:
         DATA,
         code("evaluate"),
         expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS),
+        config=MERGED,
         record=f"{RESULTS}/images/{{row}}/infer.json",
     output:
         expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),
@@ -110,7 +103,7 @@ rule evaluate:
     params:
         config=read_by("evaluate"),
     shell:
-        COMMAND
+        command("evaluate")
 
 
 rule sweep:
@@ -118,6 +111,7 @@ rule sweep:
     input:
         DATA,
         code("sweep"),
+        config=MERGED,
         checkpoint=own_checkpoint,
     output:
         f"{RESULTS}/sweep/{{row}}.csv",
@@ -133,7 +127,7 @@ rule sweep:
     params:
         config=read_by("sweep"),
     shell:
-        COMMAND
+        command("sweep")
 
 
 rule oracle:
@@ -141,6 +135,7 @@ rule oracle:
     input:
         DATA,
         code("oracle"),
+        config=MERGED,
         checkpoint=own_checkpoint,
     output:
         f"{RESULTS}/oracle/{{row}}.csv",
@@ -156,4 +151,4 @@ rule oracle:
     params:
         config=read_by("oracle"),
     shell:
-        COMMAND
+        command("oracle")

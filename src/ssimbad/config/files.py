@@ -103,8 +103,7 @@ def load(overlays: list[Path], values: dict[str, Any] | None = None, base: Path 
 
 def _check_places(config: Config, where: str) -> None:
     """Refuse a results folder in which a run could write over what is the user's."""
-    images = config.data.folder.path if config.data.source == "folder" else None
-    faults = overlap(config.results, {"data.folder.path": images} if images else {})
+    faults = overlap(config.results, config.data.make_source(config.seed).users_paths)
     if Path.cwd().is_relative_to(Path(config.results).resolve()):
         faults.append(
             f"results: {shown(config.results)}: holds the folder that the command runs in"

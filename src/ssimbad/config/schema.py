@@ -129,12 +129,11 @@ def _consistent(config: Config) -> Config:
                 f"data.size ({config.data.size}) must be a multiple of {stride} for row {row!r}"
             )
     _check_sharing(config)
+    unvalidated = config.data.make_source(config.seed).unvalidated
     for name, recipe in _recipes(config).items():
-        unvalidated = config.data.source == "folder" and config.data.folder.validation == 0
         if unvalidated and recipe.choose_by == "validation":
             raise ValueError(
-                "data.folder.validation (0) leaves no images to validate with, as"
-                f" {name}.choose_by (validation) needs"
+                f"{unvalidated} leaves no images to validate with, as {name}.choose_by (validation) needs"
             )
     for row in config.sweep.rows:
         sampling = methods()[Run(row).method].sampling

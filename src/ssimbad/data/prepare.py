@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ssimbad.data.images import display_size
 from ssimbad.data.schema import STORE, DataConfig
-from ssimbad.data.source import SPLITS, Item, Source
+from ssimbad.data.sources.base import SPLITS, Item, Source
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError, shown
 from ssimbad.files import sha256_file, whole_folder, write_json, write_text
@@ -138,8 +138,8 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
     _check_replaceable(folder)
     with whole_folder(folder) as part:
         scratch = part / "unpacked"
-        source = config.make_source(seed, scratch)
-        found, faults = source.items()
+        source = config.make_source(seed)
+        found, faults = source.items(scratch)
         items = sorted(found, key=lambda item: (SPLITS.index(item.split), item.name))
         arrays = {}
         for split in SPLITS:
@@ -149,7 +149,7 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
                 _make_array(part / f"{split}_{kind}.npy", shape + tail)
                 for kind, tail in (("images", (3,)), ("sketches", ()))
             ]
-        drawings = len(arrays["train"][0]) if config.redrawn else 0
+        drawings = len(arrays["train"][0]) if source.redrawn_share else 0
         redrawn = _make_array(part / "train_redrawn.npy", (drawings, config.size, config.size, 3))
         work = partial(_prepare, source=source, size=config.size, seed=seed)
         filled = dict.fromkeys(SPLITS, 0)

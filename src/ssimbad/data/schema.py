@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from os.path import isfile  # False, not an error, where one may not look
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from ssimbad.data.archive import Archive, is_archive
-from ssimbad.data.faces import Faces, FacesConfig
-from ssimbad.data.folder import Folder, FolderConfig
-from ssimbad.data.images import is_image_name
-from ssimbad.data.source import SPLITS, Source
+from ssimbad.data.sources import sources
+from ssimbad.data.sources.base import SPLITS
 from ssimbad.schema import Section
+
+if TYPE_CHECKING:
+    from ssimbad.data.sources.base import Source
 
 
 class WarpConfig(Section):
@@ -40,29 +38,14 @@ STORE = (
 class DataConfig(Section):
     """The images a run works on."""
 
-    source: Literal["faces", "folder"] = Field(description="illustrated faces, or your own images")
+    source: Literal[tuple(sources())] = Field(  # type: ignore[valid-type]
+        description="where images come from"
+    )
     size: int = Field(ge=32, le=1024, multiple_of=8, description="side of all images, pixels")
-    faces: FacesConfig
-    folder: FolderConfig
+    # A field for each source, named like it: all their sections stand in the config.
+    __annotations__ |= {name: source.section for name, source in sources().items()}
     warp: WarpConfig
 
-    @property
-    def redrawn(self) -> float:
-        """Share of the references trained on that are another drawing in the image's colours."""
-        return self.faces.redrawn if self.source == "faces" else 0.0
-
-    def files(self) -> list[Path]:
-        """The files there are that the images come from."""
-        if self.source != "folder":
-            return []
-        root = Path(self.folder.path)
-        found = [root] if is_archive(root) else filter(is_image_name, root.rglob("*"))
-        return [path for path in found if isfile(path)]
-
-    def make_source(self, seed: int, scratch: Path) -> Source:
-        """The configured source, which may unpack an archive into ``scratch``, not there yet."""
-        if self.source == "faces":
-            return Faces(self.faces, seed)
-        if is_archive(Path(self.folder.path)):
-            return Archive(self.folder, seed, scratch)
-        return Folder(self.folder, seed)
+    def make_source(self, seed: int) -> Source:
+        """The configured source."""
+        return sources()[self.source](getattr(self, self.source), seed)

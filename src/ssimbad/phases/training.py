@@ -73,7 +73,7 @@ def fit_and_save(
         train=train,
         validation=Split(results.data, "validation"),
         warp=config.data.warp,
-        redrawn=config.data.redrawn,
+        redrawn=config.data.make_source(config.seed).redrawn_share,
         seed=config.seed,
         weights=config.weights,
         device=device,

@@ -32,7 +32,8 @@ def disk(config: Config, counts: dict[str, int], lines: list[Line]) -> list[Byte
         lines: the phases.
     """
     pixels = config.data.size**2
-    drawings = counts["train"] if config.data.redrawn else 0
+    source = config.data.make_source(config.seed)
+    drawings = counts["train"] if source.redrawn_share else 0
     store = sum(counts.values()) * pixels * _CHANNELS + drawings * pixels * 3
     stages = [line for line in lines if line.phase in ("train", "refine")]
     checkpoints = sum(_FLOAT * line.parameters * line.runs for line in stages)

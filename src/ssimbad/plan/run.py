@@ -8,7 +8,7 @@ from ssimbad.errors import UserError
 from ssimbad.plan.disk import disk
 from ssimbad.plan.gpus import gpus_of
 from ssimbad.plan.table import table
-from ssimbad.plan.workload import Workload, image_counts
+from ssimbad.plan.workload import Workload
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
@@ -21,7 +21,7 @@ def plan(
 
     Args:
         config: the config.
-        images: as :func:`~ssimbad.plan.workload.image_counts` takes them.
+        images: as :meth:`~ssimbad.data.sources.base.Source.counts` takes them.
         gpu_names: GPUs to give hours for; empty: all that are known.
         gpus: how many share the work.
         utilisation: share of their peak that is reached, in (0, 1].
@@ -34,6 +34,6 @@ def plan(
     if gpus < 1:
         raise UserError(f"--gpus {gpus}: must be at least 1")
     known = gpus_of(gpu_names)
-    counts = image_counts(config, images)
+    counts = config.data.make_source(config.seed).counts(images)
     lines = list(Workload(config, counts, gpus).lines())
     return table(lines, disk(config, counts, lines), known, gpus, utilisation)

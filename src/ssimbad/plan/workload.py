@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ssimbad.data.source import SPLITS
-from ssimbad.errors import UserError
 from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
 from ssimbad.evaluation.sweep import variants
 from ssimbad.inference import SETTINGS, count_parameters
@@ -63,39 +59,6 @@ class Line:
         for cost, times in self.passes:
             whole = whole.then(cost.times(times * self.runs))
         return whole
-
-
-def image_counts(config: Config, given: list[int]) -> dict[str, int]:
-    """Images of each split.
-
-    Args:
-        config: the config.
-        given: for a folder: images in all, split as the config says; or of training and of testing; or
-            none, for those that the config expects, else those that lie there.
-
-    Raises:
-        UserError: the folder is not there, or not usable, and nothing is given.
-    """
-    data = config.data
-    if data.source == "faces":
-        if given:
-            raise UserError("--images: data.source is faces, whose numbers the config has")
-        return {split: getattr(data.faces, split) for split in SPLITS}
-    expected = data.folder.expect
-    if not given and expected.train and expected.test:
-        given = [expected.train, expected.test]
-    if not given:
-        with TemporaryDirectory() as folder:
-            items, faults = data.make_source(config.seed, Path(folder) / "unpacked").items()
-        if faults:
-            hint = "(--images N plans for a folder that is not there yet)"
-            raise UserError("\n".join([*faults[:-1], f"{faults[-1]} {hint}"]))
-        return {split: sum(item.split == split for item in items) for split in SPLITS}
-    test = given[1] if len(given) > 1 else max(1, round(data.folder.test * given[0]))
-    train = given[0] if len(given) > 1 else given[0] - test
-    share = data.folder.validation
-    validation = max(1, round(share * train)) if share else 0
-    return {"train": train - validation, "validation": validation, "test": test}
 
 
 def _any_phi(config: PhiConfig) -> Phi:

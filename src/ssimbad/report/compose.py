@@ -41,10 +41,10 @@ def compose(
     lines = read_text(results.data / "ATTRIBUTION.txt").splitlines()
     attribution = lines[0] if lines else ""
     data = [f"Images: {attribution}"] if attribution else []
-    if config.data.redrawn:
+    if share := config.data.make_source(config.seed).redrawn_share:
         data.insert(
             0,
-            f"References trained on: {config.data.redrawn:.0%} another drawing in the truth's colours, the"
+            f"References trained on: {share:.0%} another drawing in the truth's colours, the"
             " others the warped truth. References tested on are as said above.",
         )
     table = write_tables(records, found, data, results)

@@ -1,4 +1,4 @@
-"""The user's own images.
+"""The user's own images, in a folder or an archive of one.
 
 Three layouts are understood, each image folder with or without ready-made sketches:
 
@@ -13,14 +13,15 @@ that exists, matched by file stem; otherwise its own files are the images.
 from __future__ import annotations
 
 from collections import Counter
-from os.path import isdir  # False, not an error, where one may not look
+from os.path import isdir, isfile  # False, not an error, where one may not look
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from ssimbad.data.images import display_size, is_image_name, read_image
-from ssimbad.data.source import Item
+from ssimbad.data.sources.archive import innermost, is_archive, unpack
+from ssimbad.data.sources.base import Item, Source
 from ssimbad.errors import UserError, shown
 from ssimbad.rng import numpy_generator
 from ssimbad.schema import Section
@@ -96,15 +97,80 @@ def _held_out(names: list[str], fraction: float, seed: int, what: str) -> set[st
     return set(shuffled[:count])
 
 
-class Folder:
+class Folder(Source):
     """The user's-images source."""
 
-    def __init__(self, config: FolderConfig, seed: int) -> None:
-        self.config, self.seed = config, seed
+    section = FolderConfig
+    config: FolderConfig
 
-    def items(self) -> tuple[list[Item], list[str]]:
-        """Every usable image of every split, and all the faults of the folder."""
-        root = Path(self.config.path)
+    def __init__(self, config: FolderConfig, seed: int) -> None:
+        super().__init__(config, seed)
+        self.path = Path(config.path)
+        self._unpacked = self.path
+
+    @property
+    def users_paths(self) -> dict[str, str]:
+        """The folder or archive."""
+        return {"data.folder.path": self.config.path}
+
+    def files(self) -> list[Path]:
+        """The archive, or every image file in the folder."""
+        archived = is_archive(self.path)
+        found = [self.path] if archived else filter(is_image_name, self.path.rglob("*"))
+        return [path for path in found if isfile(path)]
+
+    @property
+    def unvalidated(self) -> str:
+        """A fraction of 0; a ready-made split may have validation images all the same."""
+        return "" if self.config.validation else "data.folder.validation (0)"
+
+    def counts(self, given: list[int]) -> dict[str, int]:
+        """Images of each split.
+
+        Args:
+            given: images in all, split as the config says; or of training and of testing; or none, for
+                those that the config expects, else those that lie there.
+
+        Raises:
+            UserError: the folder is not there, or not usable, and nothing is given.
+        """
+        expected = self.config.expect
+        if not given and expected.train and expected.test:
+            given = [expected.train, expected.test]
+        if not given:
+            try:
+                return super().counts(given)
+            except UserError as error:
+                hint = "(--images N plans for a folder that is not there yet)"
+                raise UserError(f"{error} {hint}") from None
+        test = given[1] if len(given) > 1 else max(1, round(self.config.test * given[0]))
+        train = given[0] if len(given) > 1 else given[0] - test
+        share = self.config.validation
+        validation = max(1, round(share * train)) if share else 0
+        return {"train": train - validation, "validation": validation, "test": test}
+
+    def items(self, scratch: Path) -> tuple[list[Item], list[str]]:
+        """Every usable image of every split, and all the faults of the folder or archive.
+
+        Args:
+            scratch: where an archive is unpacked.
+        """
+        if not is_archive(self.path):
+            return self._items_in(self.path)
+        scratch.mkdir()
+        self._unpacked = scratch
+        try:
+            refused = [f"{shown(self.path)}/{fault}" for fault in unpack(self.path, scratch)]
+        except UserError as error:
+            return [], [str(error)]
+        found, faults = self._items_in(innermost(scratch))
+        return found, refused + [self._told(fault) for fault in faults]
+
+    def _told(self, fault: str) -> str:
+        """A fault of what was unpacked, as one of the archive."""
+        return fault.replace(str(self._unpacked), str(self.path))
+
+    def _items_in(self, root: Path) -> tuple[list[Item], list[str]]:
         if not isdir(root):
             return [], [f"data.folder.path: {shown(root)}: no such folder"]
         faults: list[str] = []
@@ -160,28 +226,31 @@ class Folder:
             for name, (image, sketch) in sorted(members.items())
         ], faults
 
-    def attribution(self) -> str:
-        """Nothing is known of the user's images."""
-        return ""
-
     def load(self, item: Item, size: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, bytes]]:
         """Read an image and, where there is one, its sketch.
 
         Raises:
             UserError: one of them is not readable, or they differ in size.
         """
-        assert item.image is not None
-        image = read_image(item.image, size)
-        files = {"image": item.image.read_bytes()}
-        if item.sketch is None:
-            return image, None, files
-        own, other = display_size(item.image), display_size(item.sketch)
-        if own != other:
-            sizes = [f"{width}×{height}" for width, height in (own, other)]
-            raise UserError(f"{item.image}: is {sizes[0]}, its sketch {sizes[1]}")
-        grey = read_image(item.sketch, size) @ np.array([0.299, 0.587, 0.114])
-        files["sketch"] = item.sketch.read_bytes()
-        return image, grey.round().astype(np.uint8), files
+        try:
+            return _read(item, size)
+        except UserError as error:
+            raise UserError(self._told(str(error))) from None
 
-    def redrawn(self, item: Item, size: int) -> None:
-        """None: nobody says which of the user's images share their colours."""
+
+def _read(item: Item, size: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, bytes]]:
+    assert item.image is not None
+    image = read_image(item.image, size)
+    files = {"image": item.image.read_bytes()}
+    if item.sketch is None:
+        return image, None, files
+    own, other = display_size(item.image), display_size(item.sketch)
+    if own != other:
+        sizes = [f"{width}×{height}" for width, height in (own, other)]
+        raise UserError(f"{item.image}: is {sizes[0]}, its sketch {sizes[1]}")
+    grey = read_image(item.sketch, size) @ np.array([0.299, 0.587, 0.114])
+    files["sketch"] = item.sketch.read_bytes()
+    return image, grey.round().astype(np.uint8), files
+
+
+SOURCE = Folder

@@ -12,17 +12,20 @@ import json
 from functools import cache
 from importlib import resources
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
-import resvg_py
-from dicebear import Avatar, Style
 from PIL import Image
 from pydantic import Field, field_validator
-from skimage.color import rgb2lab
 
-from ssimbad.data.source import SPLITS, Item
+from ssimbad.data.sources.base import SPLITS, Item, Source
 from ssimbad.rng import numpy_generator
 from ssimbad.schema import Section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dicebear import Style
 
 # Hue, saturation and value ranges per part; hues are free, the rest keeps parts looking like themselves.
 _RANGES = {
@@ -68,6 +71,8 @@ class FacesConfig(Section):
 
 @cache
 def _style(name: str) -> Style:
+    from dicebear import Style
+
     text = resources.files("dicebear_styles").joinpath(f"{name}.json").read_text("utf-8")
     return Style(json.loads(text))
 
@@ -92,6 +97,8 @@ def _hex(rgb: tuple[float, ...]) -> str:
 
 def draw_colours(generator: np.random.Generator) -> dict[str, str]:
     """Random hair, skin and background colours (#rrggbb), pairwise at least ΔE 25 apart."""
+    from skimage.color import rgb2lab
+
     while True:
         colours = {
             part: colorsys.hsv_to_rgb(*(generator.uniform(low, high) for low, high in ranges))
@@ -105,6 +112,8 @@ def draw_colours(generator: np.random.Generator) -> dict[str, str]:
 
 def svg_of(config: FacesConfig, seed: int, name: str, drawing: str | None = None) -> str:
     """The SVG of the identity called ``name``, or of another's ``drawing`` in its colours."""
+    from dicebear import Avatar
+
     style = _style(config.style)
     colours = draw_colours(numpy_generator(seed, "colours", name))
     options = {
@@ -122,18 +131,20 @@ def svg_of(config: FacesConfig, seed: int, name: str, drawing: str | None = None
 
 def render(svg: str, size: int) -> np.ndarray:
     """Render an SVG to (size, size, 3) uint8 RGB."""
+    import resvg_py
+
     png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image.convert("RGB"))
 
 
-class Faces:
+class Faces(Source):
     """The illustrated-faces source: identities are numbered per split, so splits are disjoint."""
 
-    def __init__(self, config: FacesConfig, seed: int) -> None:
-        self.config, self.seed = config, seed
+    section = FacesConfig
+    config: FacesConfig
 
-    def items(self) -> tuple[list[Item], list[str]]:
+    def items(self, scratch: Path) -> tuple[list[Item], list[str]]:
         """Every identity of every split; never a fault."""
         return [
             Item(name=f"{split}_{i:05d}", split=split)
@@ -150,8 +161,16 @@ class Faces:
         svg = svg_of(self.config, self.seed, item.name)
         return render(svg, size), None, {"image": svg.encode()}
 
+    @property
+    def redrawn_share(self) -> float:
+        """As configured."""
+        return self.config.redrawn
+
     def redrawn(self, item: Item, size: int) -> np.ndarray | None:
         """Another face in a training identity's colours, where the config asks for any."""
         if item.split != "train" or not self.config.redrawn:
             return None
         return render(svg_of(self.config, self.seed, item.name, f"{item.name}/redrawn"), size)
+
+
+SOURCE = Faces

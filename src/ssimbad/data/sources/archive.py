@@ -15,17 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os.path import isdir
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from ssimbad.data.folder import Folder, FolderConfig
 from ssimbad.data.images import is_image_name
 from ssimbad.errors import UserError, shown
 from ssimbad.files import is_full
-
-if TYPE_CHECKING:
-    from ssimbad.data.source import Item
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 
@@ -150,46 +144,10 @@ def unpack(archive: Path, folder: Path) -> list[str]:
     return faults
 
 
-def _innermost(folder: Path) -> Path:
+def innermost(folder: Path) -> Path:
     """The folder below ``folder`` where its layout begins: many archives hold one folder with everything."""
     layout = {"train_data", "train", "reference"}
     inside = list(folder.iterdir())
     if len(inside) == 1 and inside[0].is_dir() and inside[0].name not in layout:
-        return _innermost(inside[0])
+        return innermost(inside[0])
     return folder
-
-
-class Archive(Folder):
-    """The user's-images source when they are in an archive.
-
-    Args:
-        config: its ``path`` is the archive.
-        seed: the run's seed.
-        scratch: where to unpack, a folder that is not there yet; the caller removes it.
-    """
-
-    def __init__(self, config: FolderConfig, seed: int, scratch: Path) -> None:
-        super().__init__(config, seed)
-        self.archive, self.scratch = Path(config.path), scratch
-
-    def _told(self, fault: str) -> str:
-        return fault.replace(str(self.scratch), str(self.archive))
-
-    def items(self) -> tuple[list[Item], list[str]]:
-        """Unpack; then every usable image of every split, and all the faults."""
-        self.scratch.mkdir()
-        try:
-            refused = [f"{shown(self.archive)}/{f}" for f in unpack(self.archive, self.scratch)]
-        except UserError as error:
-            return [], [str(error)]
-        root = _innermost(self.scratch)
-        self.config = self.config.model_copy(update={"path": str(root)})
-        found, faults = super().items()
-        return found, refused + [self._told(fault) for fault in faults]
-
-    def load(self, item: Item, size: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, bytes]]:
-        """As :meth:`Folder.load`; faults name the archive."""
-        try:
-            return super().load(item, size)
-        except UserError as error:
-            raise UserError(self._told(str(error))) from None
