@@ -133,10 +133,10 @@ def case(files: list[Path], folder: Path) -> Case:
 
     def parts() -> dict[str, float]:
         """Milliseconds an item of what ours is made of, and of OpenCV's remap alone."""
-        drawn = batches.drawn(0)
-        _, mapped = warp(drawn.references, drawn.controls, CPU)
-        addresses = [(name, 0) for name in drawn.names]
-        pixels = np.ascontiguousarray(drawn.images[0].permute(1, 2, 0))
+        raw = batches.raw(0)
+        _, mapped = warp(raw.references, raw.controls, CPU)
+        addresses = [(name, 0) for name in raw.names]
+        pixels = np.ascontiguousarray(raw.images[0].permute(1, 2, 0))
         points = np.ascontiguousarray(mapped[0].numpy() * (SIZE - 1))
 
         def milliseconds(work: Callable[[], Any], items: int = BATCH) -> float:
@@ -144,8 +144,8 @@ def case(files: list[Path], folder: Path) -> Case:
 
         return {
             "draw_ms": milliseconds(lambda: draw_controls(warp_config, SEED, addresses)),
-            "warp_ms": milliseconds(lambda: warp(drawn.references, drawn.controls, CPU)),
-            "scale_ms": milliseconds(lambda: (to_unit(drawn.images), to_unit(drawn.sketches))),
+            "warp_ms": milliseconds(lambda: warp(raw.references, raw.controls, CPU)),
+            "scale_ms": milliseconds(lambda: (to_unit(raw.images), to_unit(raw.sketches))),
             "opencv_remap_ms": milliseconds(
                 lambda: cv2.remap(pixels, points[..., 0], points[..., 1], cv2.INTER_CUBIC), 1
             ),

@@ -23,10 +23,11 @@ from benchmarks.train_step import PAPER, make_batch, make_method
 from ssimbad.config.files import load
 from ssimbad.data.warp import draw_controls
 from ssimbad.devices import compile_in_place, training_layout
+from ssimbad.methods.draws import Draws
 from ssimbad.methods.schema import RefinementConfig, SamplingConfig
 from ssimbad.pretrained.networks import Inception, lpips_network
 from ssimbad.rng import torch_generator
-from ssimbad.training.batches import Ahead, TrainingBatches
+from ssimbad.training.batches import Prefetched, TrainingBatches
 from ssimbad.training.optimizer import build
 
 if TYPE_CHECKING:
@@ -187,7 +188,8 @@ class Bench:
             def step(number: int) -> float:
                 optimizer.zero_grad()
                 with self._autocast():
-                    losses = method.training_losses(batch, torch_generator(SEED, number))
+                    draws = Draws(torch_generator(SEED, number), self.scale.batch)
+                    losses = method.training_losses(batch, draws)
                     loss = torch.stack([v.float() for v in losses.values()]).sum()
                 scaler.scale(loss).backward()
                 scaler.unscale_(optimizer)
@@ -230,7 +232,9 @@ class Bench:
             def step(number: int) -> float:
                 method.zero_grad()
                 with self._autocast():
-                    sampled = method.rollout(batch, torch_generator(SEED, number), part)
+                    sampled = method.rollout(
+                        batch, Draws(torch_generator(SEED, number), images), part
+                    )
                     loss = ((sampled - batch.target) ** 2).mean()
                 loss.backward()
                 return loss.item()
@@ -259,7 +263,7 @@ class Bench:
         """Heun, as published, through few noise levels; a note extrapolates to its 500."""
         scale = self.scale
         batch = make_batch(scale.batch, scale.size).to(self.device)
-        noise = batch.normal(torch_generator(SEED))
+        noise = Draws(torch_generator(SEED), scale.batch).noise(batch.target)
         sampling = SamplingConfig(sampler="heun", steps=scale.sampled, last_call=True, guidance=1.0)
 
         def side(method: SSIMBaD) -> Callable[[int], Tensor]:
@@ -300,7 +304,7 @@ class Bench:
         images = {path.stem: path for path in files}
 
         def plain(number: int) -> Tensor:
-            names = made.drawn(number).names
+            names = made.raw(number).names
             addresses = [(n, number * scale.batch // len(split)) for n in names]
             source, target, _ = (v.numpy() for v in draw_controls(warp, SEED, addresses))
             items = [
@@ -311,7 +315,7 @@ class Bench:
             return [t.to(self.device) for t in stacks][2]
 
         def ours(number: int) -> Tensor:
-            (batch,) = Ahead(made, range(number, number + 1), self.device)
+            (batch,) = Prefetched(made, range(number, number + 1), self.device)
             return batch.target.permute(0, 2, 3, 1)
 
         return self._case(

@@ -17,6 +17,7 @@ from benchmarks.case import Case, Measured
 from benchmarks.machine import peak_mib
 from benchmarks.train_step import make_batch, make_method
 from ssimbad.config.files import load
+from ssimbad.methods.draws import Draws
 from ssimbad.methods.schema import RefinementConfig
 
 STEPS, COUNT, SIZE, ROUNDS = 50, 6, 64, 2
@@ -31,7 +32,8 @@ def step(checkpointing: bool) -> None:
     )
     before = peak_mib(os.getpid())
     start = time.perf_counter()
-    images = method.rollout(batch, torch.Generator().manual_seed(0), part)
+    draws = Draws(torch.Generator().manual_seed(0), COUNT)
+    images = method.rollout(batch, draws, part)
     ((images - batch.target) ** 2).mean().backward()
     took = time.perf_counter() - start
     peak = peak_mib(os.getpid()) - before

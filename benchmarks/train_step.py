@@ -18,6 +18,7 @@ from benchmarks.case import Case, Measured, kernel_seconds, timed
 from ssimbad.config.files import load
 from ssimbad.devices import training_layout
 from ssimbad.methods.base import Batch
+from ssimbad.methods.draws import Draws
 from ssimbad.methods.ssimbad import SSIMBaDConfig
 from ssimbad.methods.ssimbad.model import SSIMBaD
 from ssimbad.networks.schema import UNetConfig
@@ -70,9 +71,8 @@ def make_batch(count: int, size: int) -> Batch:
 
 def _step(method: SSIMBaD, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
     optimizer.zero_grad()
-    loss = torch.stack(
-        list(method.training_losses(batch, torch.Generator().manual_seed(0)).values())
-    ).sum()
+    draws = Draws(torch.Generator().manual_seed(0), len(batch.names))
+    loss = torch.stack(list(method.training_losses(batch, draws).values())).sum()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(method.parameters(), 1.0)
     optimizer.step()

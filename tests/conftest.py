@@ -21,9 +21,10 @@ from ssimbad.data.warp import unit_grid
 from ssimbad.layout import Results
 from ssimbad.methods import Run
 from ssimbad.methods.base import Batch, Noise
+from ssimbad.methods.draws import Draws
 from ssimbad.networks.schema import UNetConfig
 from ssimbad.phases.slices import PhaseConfig
-from ssimbad.rng import image_noise
+from ssimbad.rng import image_noise, torch_generator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NO_COUNTS = {"expect": {"train": 0, "test": 0}}
@@ -127,6 +128,11 @@ def batch_of(count: int, size: int = 16) -> Batch:
     )
     warp = unit_grid(size).float().reshape(1, size, size, 2).repeat(count, 1, 1, 1)
     return Batch([f"image {i}" for i in range(count)], sketch, reference, target, warp)
+
+
+def draws_of(batch: Batch) -> Draws:
+    """A step's randomness, the same at each call."""
+    return Draws(torch_generator(0, "test"), len(batch.names))
 
 
 def noise_of(names: list[str], size: int = 16) -> Noise:

@@ -14,12 +14,12 @@ from importlib import import_module
 from pathlib import Path
 
 from ssimbad import __version__
+from ssimbad.distributed import is_launcher, launch
 from ssimbad.errors import UserError
 from ssimbad.files import is_full
 from ssimbad.interruption import ASKED_BY, STOPPED, Stopped, exit_on_sigterm, signal_when_gone
 from ssimbad.methods import Run
 from ssimbad.phases import PHASES
-from ssimbad.processes import is_leader, lead
 
 
 def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -130,8 +130,8 @@ def _run_phase(arguments: argparse.Namespace) -> None:
     if run is not None and (not re.fullmatch(r"[^@]+(@\d+)?", run) or run.row not in phase.rows):
         raise UserError(f"{phase.name}: no row {row!r}: rows are {', '.join(phase.rows)}")
     config = load(arguments.config)
-    if phase.gpu == "shared" and is_leader(config.devices, config.nodes):
-        lead([sys.executable, "-m", "ssimbad", *sys.argv[1:]], config.devices, config.nodes)
+    if phase.gpu == "shared" and is_launcher(config.devices, config.nodes):
+        launch([sys.executable, "-m", "ssimbad", *sys.argv[1:]], config.devices, config.nodes)
         return
     import_module(f"ssimbad.phases.{phase.name}").run(
         PhaseConfig(config, phase.name, run), Results(config.results)

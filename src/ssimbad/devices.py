@@ -9,8 +9,8 @@ import warnings
 import torch
 from torch import nn
 
+from ssimbad.distributed import SINGLE, World
 from ssimbad.errors import UserError, shown
-from ssimbad.processes import ALONE, Place
 from ssimbad.schema import DEVICES
 
 _CUBLAS = ":4096:8"  # a workspace with which cuBLAS adds in a fixed order
@@ -26,7 +26,7 @@ def _fix_sums() -> None:
     warnings.filterwarnings("ignore", message=".* does not have a deterministic implementation")
 
 
-def device_of(name: str, place: Place = ALONE) -> torch.device:
+def device_of(name: str, world: World = SINGLE) -> torch.device:
     """The device of a name; ``auto`` is a GPU where there is one. Processes of a node have one each.
 
     Once a GPU was asked for, this process's runs on it are repeatable.
@@ -38,8 +38,8 @@ def device_of(name: str, place: Place = ALONE) -> torch.device:
         raise UserError(f"device: {shown(name)}: must be auto, cpu, cuda or cuda:N")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if place.count > 1 and name == "cuda":
-        name = f"cuda:{place.local}"
+    if world.size > 1 and name == "cuda":
+        name = f"cuda:{world.local_rank}"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device: {name}: torch can use {torch.cuda.device_count()} GPUs here")

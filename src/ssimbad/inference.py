@@ -11,8 +11,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from ssimbad.data.store import to_pixels
+from ssimbad.distributed import World, all_gather, broadcast
 from ssimbad.files import whole_folder
-from ssimbad.processes import Place, from_first, gathered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,14 +60,14 @@ def colorized(
 
 
 @contextmanager
-def _common(folder: Path, place: Place) -> Iterator[Path]:
+def _common(folder: Path, world: World) -> Iterator[Path]:
     """As :func:`whole_folder`, one for all processes, whole once each has done its part."""
     with ExitStack() as stack:
         part = folder
-        if place.rank == 0:
+        if world.rank == 0:
             part = stack.enter_context(whole_folder(folder))
-        yield from_first(place, part)
-        gathered(place, None)
+        yield broadcast(world, part)
+        all_gather(world, None)
 
 
 def write_images(
@@ -76,7 +76,7 @@ def write_images(
     batch: int,
     folder: Path,
     label: str,
-    place: Place,
+    world: World,
 ) -> None:
     """Write ``folder/<name>.png`` for every name, all of them or none; each process makes its share.
 
@@ -86,12 +86,12 @@ def write_images(
         batch: how many to make at once.
         folder: where, replaced as a whole.
         label: what the progress bar says.
-        place: this process among those that share the images.
+        world: this process among those that share the images.
     """
-    own = place.share(len(names))
-    quiet = place.rank > 0
+    own = world.share(len(names))
+    quiet = world.rank > 0
     with (
-        _common(folder, place) as part,
+        _common(folder, world) as part,
         tqdm(total=len(own), desc=label, unit=" images", disable=quiet) as bar,
     ):
         for start in range(own.start, own.stop, batch):

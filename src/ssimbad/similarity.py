@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 C1, C2 = 0.01**2, 0.03**2
 """(0.01 L)² and (0.03 L)² of Wang et al. for data range L = 1."""

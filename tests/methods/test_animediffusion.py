@@ -12,7 +12,7 @@ from ssimbad.methods.animediffusion import (
 from ssimbad.methods.animediffusion.model import AnimeDiffusion
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
-from tests.conftest import SMALL_UNET, batch_of, noise_of
+from tests.conftest import SMALL_UNET, batch_of, draws_of, noise_of
 
 
 def make() -> AnimeDiffusion:
@@ -41,7 +41,7 @@ def test_the_loss_is_the_predicted_noises_error() -> None:
     noise = torch.randn(batch.target.shape, generator=generator)
     noisy = torch.cat([add_noise(batch.target, t, noise), batch.condition()], 1)
     expected = (method.network(noisy, t.float()) - noise).square().mean()
-    losses = method.training_losses(batch, torch_generator(0, "test"))
+    losses = method.training_losses(batch, draws_of(batch))
     torch.testing.assert_close(losses["noise"], expected)
 
 
@@ -51,7 +51,7 @@ def test_the_inversion_alone_may_leave_the_time_out(timeless: bool) -> None:
     method.network.register_forward_pre_hook(
         lambda _, inputs: told.append(None if inputs[1] is None else inputs[1][0].item())
     )
-    method.rollout(batch, torch_generator(0, "test"), refinement(timeless_inversion=timeless))
+    method.rollout(batch, draws_of(batch), refinement(timeless_inversion=timeless))
     upwards = [None, None] if timeless else [1, 334]
     assert told == [*upwards, 667, 334, 1]
 
@@ -62,7 +62,7 @@ def test_rollout_keeps_the_gradient_beyond_the_image_range(clamp_gradient: bool)
     with torch.no_grad():
         method.network.output[2].bias.fill_(-900.0)
     part = refinement(steps=1, inversion_steps=2, clamp_gradient=clamp_gradient)
-    images = method.rollout(batch, torch_generator(0, "test"), part)
+    images = method.rollout(batch, draws_of(batch), part)
     assert (images == 1).all()
     images.mean().backward()
     bias = method.network.output[2].bias.grad
@@ -74,9 +74,7 @@ def test_finetuning_reaches_the_network_through_every_step() -> None:
     batch, gradients = batch_of(2), []
     for checkpointing in (True, False):
         method = make()
-        images = method.rollout(
-            batch, torch_generator(0, "test"), refinement(checkpointing=checkpointing)
-        )
+        images = method.rollout(batch, draws_of(batch), refinement(checkpointing=checkpointing))
         (images - batch.target).square().mean().backward()
         gradients.append([p.grad for p in method.parameters()])
     for a, b in zip(*gradients, strict=True):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from ssimbad.methods.draws import Draws
 from ssimbad.methods.edm import EDMConfig
 from ssimbad.methods.edm.model import EDM
 from ssimbad.noise.transforms import RATIONAL, Phi
@@ -36,7 +37,7 @@ def test_sampling_is_spaced_evenly_in_the_logarithm() -> None:
 
 
 def test_training_draws_a_log_normal() -> None:
-    logs = make().draw_sigma(20_000, torch_generator(0, "test")).log()
+    logs = make().draw_sigma(Draws(torch_generator(0, "test"), 20_000)).log()
     assert logs.mean().item() == pytest.approx(-1.2, abs=0.03)
     assert logs.std().item() == pytest.approx(1.2, abs=0.03)
 

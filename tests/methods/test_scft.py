@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from ssimbad.methods.base import Batch
+from ssimbad.methods.draws import Draws
 from ssimbad.methods.scft import SCFTMethodConfig
-from ssimbad.methods.scft.model import SCFT, draw_tokens, gram, triplet_loss
+from ssimbad.methods.scft.model import SCFT, gram, triplet_loss
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
 from ssimbad.training.optimizer import build
 from ssimbad.training.schema import Schedule
-from tests.conftest import SMALL_UNET, batch_of, noise_of, tiny_values
+from tests.conftest import SMALL_UNET, batch_of, draws_of, noise_of, tiny_values
 
 
 def make(**changes: Any) -> SCFT:
@@ -42,7 +43,7 @@ def gradients(method: SCFT, loss: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def test_each_player_learns_from_its_own_losses() -> None:
     method, batch = make(), batch_of(4, 64)
-    losses = method.training_losses(batch, torch_generator(0, "test"))
+    losses = method.training_losses(batch, draws_of(batch))
     assert set(losses) == {"reconstruction", "adversarial", "triplet", "discriminator"}
     generators = {k for k, _ in method.named_parameters() if k.startswith("generator.")}
     own = gradients(method, losses["discriminator"])
@@ -59,7 +60,7 @@ def test_target_and_reference_share_a_shift_of_each_channel() -> None:
     method, batch = make(), batch_of(64)
     batch.warp[:, :4] = -0.1  # read from outside the frame: black
     batch.reference[:, :, :4] = -1
-    target, reference = method._jitter(batch, torch_generator(0, "test"))
+    target, reference = method._jitter(batch, draws_of(batch))
     shifts = []
     for i in range(64):
         for c in range(3):
@@ -84,15 +85,14 @@ def test_the_triplet_knows_where_the_warp_comes_from() -> None:
     identity = torch.stack([x, y], -1)[None].expand(2, -1, -1, -1)
     to_the_right = identity + torch.tensor([0.25, 0.0])
 
-    def draw(allowed):
-        return draw_tokens(allowed, 2, torch_generator(0, "test"))
+    def triplet(query, warp):
+        return triplet_loss(query, key, warp, Draws(torch_generator(0, "test"), 2))
 
-    assert triplet_loss(key, key, identity, draw) == 0
-    assert triplet_loss(shifted, key, identity, draw) > 10
+    assert triplet(key, identity) == 0
+    assert triplet(shifted, identity) > 10
     # Query token (r, c + 1) is what reference token (r, c) was read from.
-    assert triplet_loss(shifted, key, to_the_right, draw) < 2
-    outside = identity + 5
-    assert triplet_loss(shifted, key, outside, draw) == 0
+    assert triplet(shifted, to_the_right) < 2
+    assert triplet(shifted, identity + 5) == 0
 
 
 def test_what_was_redrawn_is_in_no_triplet() -> None:
@@ -100,7 +100,7 @@ def test_what_was_redrawn_is_in_no_triplet() -> None:
     redrawn = torch.tensor([True, False, True, False])
 
     def triplet(given: Batch) -> torch.Tensor:
-        return method.training_losses(given, torch_generator(0, "test"))["triplet"]
+        return method.training_losses(given, draws_of(given))["triplet"]
 
     assert triplet(replace(batch, redrawn=torch.ones(4, dtype=torch.bool))) == 0
     some = triplet(replace(batch, redrawn=redrawn))
@@ -130,8 +130,8 @@ def test_perceptual_and_style_losses_are_weighted_distances_of_feature_maps() ->
     (trunk,) = method._trunk
     seen = []
     method.generator.register_forward_hook(lambda *a: seen.append(a[2][0]))
-    losses = method.training_losses(batch, torch_generator(0, "test"))
-    target, _ = method._jitter(batch, torch_generator(0, "test"))
+    losses = method.training_losses(batch, draws_of(batch))
+    target, _ = method._jitter(batch, draws_of(batch))
     ours, theirs = trunk(seen[0]), trunk(target)
     assert [m.shape for m in ours] == [(2, 64, 32, 32), (2, 128, 16, 16)]
     perceptual = sum((a - b).abs().mean() for a, b in zip(ours, theirs, strict=True))
@@ -143,9 +143,8 @@ def test_perceptual_and_style_losses_are_weighted_distances_of_feature_maps() ->
 def test_the_validation_loss_is_the_weighted_reconstruction_alone() -> None:
     method, batch = make(), batch_of(2, 32)
     method.eval()
-    generators = [torch_generator(0, "test") for _ in range(2)]
-    training = method.training_losses(batch, generators[0])
-    assert method.validation_losses(batch, generators[1]) == {
+    training = method.training_losses(batch, draws_of(batch))
+    assert method.validation_losses(batch, draws_of(batch)) == {
         "reconstruction": training["reconstruction"]
     }
 

@@ -14,7 +14,7 @@ from ssimbad.methods.ssimbad.model import SSIMBaD
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.rng import torch_generator
 from ssimbad.similarity import ssim
-from tests.conftest import SMALL_UNET, batch_of, noise_of, tiny_values
+from tests.conftest import SMALL_UNET, batch_of, draws_of, noise_of, tiny_values
 
 PHI = Phi(RATIONAL, 0.1, 0.002, 80.0)
 
@@ -100,10 +100,10 @@ def test_losses_are_what_they_say(batch: Batch) -> None:
     denoised = method.denoise(batch.target + sigma[:, None, None, None] * noise, sigma, condition)
     errors = ((denoised - batch.target) ** 2).mean((1, 2, 3))
     structural = (1 - ssim((denoised + 1) / 2, (batch.target + 1) / 2)).mean()
-    losses = method.training_losses(batch, torch_generator(0, "test"))
+    losses = method.training_losses(batch, draws_of(batch))
     torch.testing.assert_close(losses["denoising"], (errors * edm_weight(sigma, 0.5)).mean())
     torch.testing.assert_close(losses["structural"], 0.3 * structural)
-    plain = make(weighting="none").training_losses(batch, torch_generator(0, "test"))
+    plain = make(weighting="none").training_losses(batch, draws_of(batch))
     assert list(plain) == ["denoising"]
     torch.testing.assert_close(plain["denoising"], errors.mean())
 
@@ -113,7 +113,7 @@ def test_dropout_takes_the_condition_from_its_share_of_images() -> None:
     method = make(conditioning_dropout=0.25)
     seen = []
     method.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 3:]))
-    method.training_losses(batch, torch_generator(0, "test"))
+    method.training_losses(batch, draws_of(batch))
     dropped = (seen[0] == 0).flatten(1).all(1)
     assert 0.15 < dropped.float().mean() < 0.35
     condition = torch.cat([batch.sketch, batch.reference], 1)
@@ -136,7 +136,7 @@ def test_rollout_is_the_euler_sampler_and_checkpointing_changes_no_gradient(batc
         part = RefinementConfig(
             steps=3, single_step=0.0, last_call=True, checkpointing=checkpointing
         )
-        images = method.rollout(batch, torch_generator(0, "test"), part)
+        images = method.rollout(batch, draws_of(batch), part)
         (images - batch.target).square().mean().backward()
         gradients.append([p.grad for p in method.parameters()])
     for a, b in zip(*gradients, strict=True):
@@ -155,7 +155,7 @@ def test_rollout_keeps_the_gradient_beyond_the_image_range(batch: Batch) -> None
         method.network.output[2].bias.fill_(9.0)
     images = method.rollout(
         batch,
-        torch_generator(0, "test"),
+        draws_of(batch),
         RefinementConfig(steps=1, single_step=0.0, last_call=True, checkpointing=False),
     )
     assert (images > 1).all()

@@ -12,16 +12,18 @@ import torch
 from ssimbad.config.files import load
 from ssimbad.config.schema import validate
 from ssimbad.data.store import Split
+from ssimbad.distributed import World, process_group, world_of
 from ssimbad.errors import UserError
 from ssimbad.files import write_json
 from ssimbad.methods import Run
 from ssimbad.methods.base import Batch
+from ssimbad.methods.draws import Draws
 from ssimbad.methods.ssimbad.model import SSIMBaD
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.phases.slices import PhaseConfig
-from ssimbad.processes import Place, joined, place_of
 from ssimbad.training import checkpoint
-from ssimbad.training.loop import fit
+from ssimbad.training.loop import TrainingStage, fit
+from ssimbad.training.state import SavedState
 
 CPU = torch.device("cpu")
 RUNS = {"train": "ssimbad", "refine": "ssimbad_refined", "scft": "scft"}
@@ -33,15 +35,15 @@ class Poisoned(SSIMBaD):
     rank = 0
     calls = 0
 
-    def training_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        losses = super().training_losses(batch, generator)
+    def training_losses(self, batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:
+        losses = super().training_losses(batch, draws)
         self.calls += 1
         return {
             k: v * (math.nan if self.rank and self.calls == 3 else 1) for k, v in losses.items()
         }
 
 
-def run(data: Path, folder: Path, what: str, place: Place) -> None:
+def run(data: Path, folder: Path, what: str, world: World) -> None:
     """Train a stage and leave history, weights, and the gradients of its first step, unclipped."""
     row = RUNS.get(what, "ssimbad")
     stage = "refine" if what == "refine" else "train"
@@ -60,7 +62,7 @@ def run(data: Path, folder: Path, what: str, place: Place) -> None:
         name, getattr(loaded, name), loaded.unet, Phi(RATIONAL, 0.1, 0.002, 80.0), 1
     )
     if what == "poisoned":
-        method.__class__, method.rank = Poisoned, place.rank
+        method.__class__, method.rank = Poisoned, world.rank
     validation = Split(data, "test")
     validation.names = validation.names[:5]  # 4 and 1: a process without an image
 
@@ -78,38 +80,38 @@ def run(data: Path, folder: Path, what: str, place: Place) -> None:
     with patch("torch.nn.utils.clip_grad_norm_", clip_and_keep):
         history, summary = fit(
             method,
-            section,
-            phase.method if stage == "refine" else None,
-            label=what,
-            train=Split(data, "train"),
-            validation=validation,
-            warp=phase.data.warp,
-            redrawn=phase.data.make_source(phase.seed).redrawn_share,
-            seed=1,
-            weights="index",
-            device=CPU,
-            folder=folder / what,
-            identity={"what": what},
-            place=place,
+            TrainingStage(
+                schedule=section,
+                refinement=phase.method if stage == "refine" else None,
+                train=Split(data, "train"),
+                validation=validation,
+                warp=phase.data.warp,
+                redrawn=phase.data.make_source(phase.seed).redrawn_share,
+                seed=1,
+                weights="index",
+                device=CPU,
+                world=world,
+            ),
+            SavedState(folder / what, {"what": what}),
+            what,
         )
-    torch.save(gradients, folder / f"{what}-gradients-{place.rank}.pt")
+    torch.save(gradients, folder / f"{what}-gradients-{world.rank}.pt")
     write_json(
-        folder / f"{what}-{place.rank}.json",
+        folder / f"{what}-{world.rank}.json",
         {"history": history.to_dict("list"), "summary": summary},
     )
-    if place.rank == 0:
+    if world.rank == 0:
         torch.save(method.state_dict(), folder / f"{what}.pt")
 
 
 def main() -> None:
     """As one of two."""
     data, folder, what = sys.argv[1:]
-    place = place_of(2, 1)
-    assert place is not None
+    world = world_of(2, 1)
     try:
-        with joined(place, CPU):
+        with process_group(world, CPU):
             for each in json.loads(what):
-                run(Path(data), Path(folder), each, place)
+                run(Path(data), Path(folder), each, world)
     except UserError as error:
         sys.exit(f"ssimbad: {error}")
 

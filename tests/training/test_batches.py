@@ -6,7 +6,7 @@ from ssimbad.data.schema import WarpConfig
 from ssimbad.data.store import Split
 from ssimbad.data.warp import warp
 from ssimbad.layout import Results
-from ssimbad.training.batches import Ahead, EvaluationBatches, TrainingBatches
+from ssimbad.training.batches import EvaluationBatches, Prefetched, TrainingBatches
 
 WARP = WarpConfig(redraw_folds=True, rotation=0.0)
 
@@ -56,7 +56,7 @@ def test_a_share_of_references_is_redrawn_each_image_and_epoch_its_own(prepared:
         assert batch.redrawn is not None
         others, _ = warp(
             split.reference_pixels([split.index[n] for n in batch.names], [True] * 8),
-            mixed.drawn(step).controls,
+            mixed.raw(step).controls,
             torch.device("cpu"),
         )
         for k, name in enumerate(batch.names):
@@ -70,14 +70,14 @@ def test_a_share_of_references_is_redrawn_each_image_and_epoch_its_own(prepared:
     assert not any(batch.redrawn.any() for batch in EvaluationBatches(split, WARP, 1, 8))
 
 
-def test_batches_made_ahead_are_the_same(prepared: Results) -> None:
+def test_prefetched_batches_are_the_same(prepared: Results) -> None:
     batches = TrainingBatches(Split(prepared.data, "train"), WARP, 1, 5, "train", redrawn=0.5)
-    ahead = Ahead(batches, range(2, 6), torch.device("cpu"))
-    made = list(ahead)
-    assert len(made) == len(ahead) == 4
+    prefetched = Prefetched(batches, range(2, 6), torch.device("cpu"))
+    made = list(prefetched)
+    assert len(made) == len(prefetched) == 4
     for step, batch in zip(range(2, 6), made, strict=True):
         expected = batches[step]
         assert batch.names == expected.names
         for key in ("sketch", "reference", "target", "warp", "redrawn"):
             assert torch.equal(getattr(batch, key), getattr(expected, key))
-    assert list(Ahead(batches, range(3, 3), torch.device("cpu"))) == []
+    assert list(Prefetched(batches, range(3, 3), torch.device("cpu"))) == []

@@ -25,9 +25,10 @@ from ssimbad.methods.base import RefinedMethod, TrainedMethod
 from ssimbad.methods.denoising import DenoisingMethod
 from ssimbad.methods.schema import RefinementConfig
 from ssimbad.training import checkpoint
-from ssimbad.training.loop import fit
+from ssimbad.training.loop import TrainingStage, fit
 from ssimbad.training.losses import refinement_losses
 from ssimbad.training.schema import RefineConfig, StageConfig, learning_rate
+from ssimbad.training.state import SavedState
 from tests.conftest import REPOSITORY, config_file, run_phase, saved_state, tiny_values
 
 CONFIG = StageConfig(
@@ -59,7 +60,7 @@ class Scalar(TrainedMethod):
         self.value = nn.Parameter(torch.tensor([start]))
         self.poison, self.calls = poison, 0
 
-    def training_losses(self, batch, generator):
+    def training_losses(self, batch, draws):
         self.calls += self.training
         loss = (self.value - 3).square().mean()
         if self.poison is not None and self.calls > 12:
@@ -82,11 +83,9 @@ def run(
     validation: Split | None = None,
     refinement: RefinementConfig | None = None,
 ):
-    return fit(
-        method,
-        config,
-        refinement,
-        label="test",
+    stage = TrainingStage(
+        schedule=config,
+        refinement=refinement,
         train=Split(prepared.data, "train"),
         validation=Split(prepared.data, "validation") if validation is None else validation,
         warp=WarpConfig(redraw_folds=True, rotation=0.0),
@@ -94,9 +93,8 @@ def run(
         seed=1,
         weights="auto",
         device=torch.device("cpu"),
-        folder=folder,
-        identity=identity or IDENTITY,
     )
+    return fit(method, stage, SavedState(folder, identity or IDENTITY), "test")
 
 
 def test_history_and_best_weights(prepared: Results, tmp_path: Path) -> None:
@@ -106,7 +104,7 @@ def test_history_and_best_weights(prepared: Results, tmp_path: Path) -> None:
     best = history.loc[history["validation"].idxmin()]
     assert summary["step"] == best["step"]
     assert (method.value.item() - 3) ** 2 == pytest.approx(summary["validation"], rel=1e-4)
-    kept = sorted(path.name for path in tmp_path.glob("best-*"))
+    kept = sorted(path.name for path in tmp_path.glob("*/best-*"))
     wanted = sorted(
         f"best-{int(s):07d}.safetensors" for s in history.nsmallest(2, "validation")["step"]
     )
@@ -116,7 +114,7 @@ def test_history_and_best_weights(prepared: Results, tmp_path: Path) -> None:
 class Noisy(Scalar):
     """Its loss on a training batch is the number of the batch, down and up again; it does not learn."""
 
-    def training_losses(self, batch, generator):
+    def training_losses(self, batch, draws):
         self.calls += self.training
         loss = abs(self.calls - 11.0) if self.training else float(self.calls)
         return {"count": 0 * self.value.sum() + loss}
@@ -150,7 +148,7 @@ class Unrolled(Scalar, RefinedMethod):
 
     trajectory = DenoisingMethod.trajectory
 
-    def rollout(self, batch, generator, refinement):
+    def rollout(self, batch, draws, refinement):
         if self.training:
             self.seen.append(refinement.steps)
         else:
@@ -212,6 +210,12 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(
     pd.testing.assert_frame_equal(history, clean)
 
 
+def told(capsys: pytest.CaptureFixture) -> list[str]:
+    """Lines on stderr, without the progress bar's."""
+    lines = re.split(r"[\r\n]+", capsys.readouterr().err)
+    return [line for line in lines if line and "|" not in line]
+
+
 def test_a_state_of_another_run_is_kept_and_a_damaged_one_is_not_resumed(
     prepared: Results, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -221,7 +225,7 @@ def test_a_state_of_another_run_is_kept_and_a_damaged_one_is_not_resumed(
     changed = {"code": {"ssimbad.rng": "b"}, "config": {"lr": 1}}
     _, summary = run(prepared, tmp_path, Scalar(), identity=IDENTITY | changed)
     assert not summary["resumed"]
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = told(capsys)
     assert line.startswith(f"{state.parent}: holds an unfinished training of other ")
     assert "code.ssimbad.rng, config.lr, and is kept" in line
     # With the change undone it goes on.
@@ -230,8 +234,25 @@ def test_a_state_of_another_run_is_kept_and_a_damaged_one_is_not_resumed(
     state.write_bytes(whole[:500])
     again, summary = run(prepared, tmp_path, Scalar())
     assert not summary["resumed"]
-    assert f"{state}: not readable, starting over" in capsys.readouterr().err
+    assert told(capsys)[0].startswith(f"{state}: not readable, starting over")
     pd.testing.assert_frame_equal(first, again)
+
+
+def test_only_a_training_with_a_saved_state_is_told_of(
+    prepared: Results, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    saved = SavedState(tmp_path, {"config": "killed before its first state"})
+    saved.begin()
+    _, summary = run(prepared, tmp_path, Scalar())
+    assert not summary["resumed"]
+    finished = SavedState(tmp_path, IDENTITY)
+    finished.discard()
+    assert sorted(path.name for path in finished.folder.iterdir()) == ["tensorboard"]
+    _, summary = run(prepared, tmp_path, Scalar(), identity=saved.identity)
+    assert not summary["resumed"]
+    assert told(capsys) == []
+    finished.discard()
+    assert saved.file.exists()
 
 
 def test_a_finished_run_is_not_trained_again(prepared: Results, tmp_path: Path) -> None:
@@ -255,7 +276,7 @@ def test_mixed_precision_trains(prepared: Results, tmp_path: Path, precision: st
 def test_two_trainers_never_share_a_folder(
     prepared: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssimbad.training.loop._PATIENCE", 0.2)
+    monkeypatch.setattr("ssimbad.training.state._PATIENCE", 0.2)
     with (tmp_path / "lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another process is training here"):
@@ -389,7 +410,7 @@ class TwoPlayers(Scalar):
     def optimizer_groups(self, lr):
         return [{"params": [self.value], "lr": lr}, {"params": [self.other], "lr": lr / 4}]
 
-    def training_losses(self, batch, generator):
+    def training_losses(self, batch, draws):
         self.count += self.training
         # Gradients of a thousand each, far above the clip.
         return {"sum": 1000 * (-self.value - self.other).sum()}

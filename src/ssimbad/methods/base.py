@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from ssimbad.methods.draws import Draws
     from ssimbad.networks.schema import UNetConfig
     from ssimbad.noise.transforms import Phi
     from ssimbad.schema import Section
@@ -30,8 +31,6 @@ class Batch:
         target: (B, 3, S, S), the sketch's ground truth.
         warp: (B, S, S, 2), where in the target, (x, y) in [0, 1] within the frame, each pixel of the
             reference was read.
-        whole: images of the step's whole batch, of which several processes may have a part each; None: B.
-        start: the place of this part's first image in it.
         redrawn: (B,) bool, whose reference is another drawing in the target's colours, which its ``warp``
             therefore says nothing about; None: nobody's.
     """
@@ -41,31 +40,11 @@ class Batch:
     reference: Tensor
     target: Tensor
     warp: Tensor
-    whole: int | None = None
-    start: int = 0
     redrawn: Tensor | None = None
 
-    def own(self, draw: Callable[[int], Tensor]) -> Tensor:
-        """This part's B rows of ``draw(count)``, the random numbers (count, …) of the whole batch.
-
-        All randomness of a step is drawn so, which makes an image's the same however many processes
-        share the batch.
-        """
-        count = len(self.names) if self.whole is None else self.whole
-        return draw(count)[self.start : self.start + len(self.names)]
-
-    def normal(self, generator: torch.Generator) -> Tensor:
-        """Standard normal noise (B, 3, S, S) on the images' device."""
-        shape = self.target.shape[1:]
-        return self.own(lambda n: torch.randn((n, *shape), generator=generator)).to(self.target)
-
-    def condition(self, dropout: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
-        """Sketch and reference (B, 4, S, S), both zero in a random share ``dropout`` of images."""
-        both = torch.cat([self.sketch, self.reference], 1)
-        if not dropout:
-            return both
-        kept = self.own(lambda n: torch.rand(n, generator=generator)) >= dropout
-        return both * kept.to(both)[:, None, None, None]
+    def condition(self) -> Tensor:
+        """Sketch and reference (B, 4, S, S)."""
+        return torch.cat([self.sketch, self.reference], 1)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on ``device``."""
@@ -114,17 +93,17 @@ class TrainedMethod(Method):
         super().__init__()
 
     @abstractmethod
-    def training_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def training_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Named scalar losses of a batch, already weighted; training minimises their sum.
 
         Args:
-            batch: images, maybe a part of the step's whole batch.
-            generator: the step's randomness, drawn by :meth:`Batch.own` or :meth:`Batch.normal`.
+            batch: images, maybe a process's part of the step's batch.
+            draws: the only randomness there is.
         """
 
-    def validation_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def validation_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Named scalar losses whose sum chooses among checkpoints: the training losses."""
-        return self.training_losses(batch, generator)
+        return self.training_losses(batch, draws)
 
     def optimizer_groups(self, lr: float) -> list[dict[str, Any]]:
         """The optimizer's parameter groups; one with all parameters.
@@ -166,5 +145,5 @@ class RefinedMethod(TrainedMethod):
         return refinement
 
     @abstractmethod
-    def rollout(self, batch: Batch, generator: torch.Generator, refinement: Section) -> Tensor:
+    def rollout(self, batch: Batch, draws: Draws, refinement: Section) -> Tensor:
         """Sampled images (B, 3, S, S), with a gradient beyond [-1, 1] too."""

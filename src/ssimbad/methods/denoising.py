@@ -18,6 +18,7 @@ from ssimbad.networks.unet import UNet
 from ssimbad.similarity import ssim
 
 if TYPE_CHECKING:
+    from ssimbad.methods.draws import Draws
     from ssimbad.networks.schema import UNetConfig
     from ssimbad.noise.transforms import Phi
     from ssimbad.schema import Section
@@ -47,8 +48,8 @@ class DenoisingMethod(RefinedMethod):
         """c_noise(σ), what the network is told of the noise level."""
 
     @abstractmethod
-    def draw_sigma(self, count: int, generator: torch.Generator) -> Tensor:
-        """Noise levels (count,) to train on."""
+    def draw_sigma(self, draws: Draws) -> Tensor:
+        """Noise levels (B,) to train on."""
 
     def denoise(self, x: Tensor, sigma: Tensor, condition: Tensor) -> Tensor:
         """Denoised images.
@@ -66,12 +67,12 @@ class DenoisingMethod(RefinedMethod):
 
         return precondition(network, x, sigma.to(x), self.config.sigma_data)
 
-    def training_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def training_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Denoising loss, plus the structural term where configured."""
         target = batch.target
-        sigma = batch.own(lambda n: self.draw_sigma(n, generator)).to(target)
-        noise = batch.normal(generator)
-        condition = batch.condition(self.config.conditioning_dropout, generator)
+        sigma = self.draw_sigma(draws).to(target)
+        noise = draws.noise(target)
+        condition = draws.dropout(batch.condition(), self.config.conditioning_dropout)
         denoised = self.denoise(target + per_image(sigma) * noise, sigma, condition)
         errors = ((denoised - target) ** 2).mean((1, 2, 3))
         if self.config.weighting == "edm":
@@ -88,10 +89,10 @@ class DenoisingMethod(RefinedMethod):
         single = done < refinement.single_step
         return refinement.model_copy(update={"steps": 1}) if single else refinement
 
-    def rollout(self, batch: Batch, generator: torch.Generator, refinement: Section) -> Tensor:
+    def rollout(self, batch: Batch, draws: Draws, refinement: Section) -> Tensor:
         """Euler sampling from fresh noise."""
         assert isinstance(refinement, RefinementConfig)
-        noise = batch.normal(generator)
+        noise = draws.noise(batch.target)
         condition = batch.condition()
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:

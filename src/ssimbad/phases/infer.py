@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ssimbad.data.test_set import TestSet
 from ssimbad.devices import compile_in_place, device_of
+from ssimbad.distributed import all_gather, process_group, world_of
 from ssimbad.files import sha256_file, write_json
 from ssimbad.inference import colorized, count_parameters, counted_calls, write_images
 from ssimbad.methods import model_of
 from ssimbad.phases.code import code_of
 from ssimbad.phases.trained import read_trained
-from ssimbad.processes import gathered, joined, place_of
 from ssimbad.provenance import code_version, machine
 from ssimbad.settings import SETTINGS
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def run(config: PhaseConfig, results: Results) -> None:
     """Colorize the test set."""
-    run, place = config.run, place_of(config.devices, config.nodes)
+    run, world = config.run, world_of(config.devices, config.nodes)
     assert run is not None
     record: dict[str, Any] = {
         "row": run,
@@ -39,11 +39,11 @@ def run(config: PhaseConfig, results: Results) -> None:
     else:
         method, header = read_trained(run, results, config.trained_by)
         record |= {"checkpoint": sha256_file(results.checkpoint(run)), "header": header}
-    device = device_of(config.device, place)
+    device = device_of(config.device, world)
     if config.compile and method.backbone is not None:
         compile_in_place(method.backbone, device)
     test_set, folder = TestSet(results.data, config.seed, config.data.warp), results.images(run)
-    with joined(place, device):
+    with process_group(world, device):
         method = method.to(device).eval()
         start = time.monotonic()
         with counted_calls(method) as calls:
@@ -55,15 +55,15 @@ def run(config: PhaseConfig, results: Results) -> None:
                     config.infer.batch,
                     folder / setting,
                     f"infer {run} {setting}",
-                    place,
+                    world,
                 )
-        counts = gathered(place, sum(calls))
-    if place.rank == 0:
+        counts = all_gather(world, sum(calls))
+    if world.rank == 0:
         record |= {
             "seconds": round(time.monotonic() - start, 2),
             "network_calls": sum(counts) / (len(SETTINGS) * len(test_set.names)),
             "parameters": count_parameters(method),
             "machine": machine(device),
-            "processes": place.count,
+            "processes": world.size,
         }
         write_json(folder / "infer.json", record)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ssimbad.data.store import Split
 from ssimbad.devices import compile_in_place, device_of
+from ssimbad.distributed import process_group, world_of
 from ssimbad.files import sha256_file, write_json, write_text
 from ssimbad.phases.code import code_of
-from ssimbad.processes import joined, place_of
 from ssimbad.provenance import code_version, digests, machine, packages
 from ssimbad.training import checkpoint
-from ssimbad.training.loop import discard_state, fit
+from ssimbad.training.loop import TrainingStage, fit
 from ssimbad.training.schema import Schedule, in_steps
+from ssimbad.training.state import SavedState
 
 if TYPE_CHECKING:
     from ssimbad.layout import Results
@@ -40,9 +41,9 @@ def fit_and_save(
         results: where everything lies.
         refinement: that stage's part of the method's section; None for pretraining.
     """
-    run, stage, place = config.run, header["stage"], place_of(config.devices, config.nodes)
+    run, stage, world = config.run, header["stage"], world_of(config.devices, config.nodes)
     assert run is not None
-    device = device_of(config.device, place)
+    device = device_of(config.device, world)
     if config.compile and method.backbone is not None:
         compile_in_place(method.backbone, device)
     train = Split(results.data, "train")
@@ -65,24 +66,22 @@ def fit_and_save(
         "code": digests(code),
         "torch": version("torch"),
     }
-    with joined(place, device):
-        history, summary = fit(
-            method,
-            schedule,
-            refinement,
-            label=f"{stage} {run}",
-            train=train,
-            validation=Split(results.data, "validation"),
-            warp=config.data.warp,
-            redrawn=config.data.make_source(config.seed).redrawn_share,
-            seed=config.seed,
-            weights=config.weights,
-            device=device,
-            folder=results.work(run),
-            identity=identity,
-            place=place,
-        )
-    if place.rank:
+    saved = SavedState(results.work(run), identity)
+    training = TrainingStage(
+        schedule=schedule,
+        refinement=refinement,
+        train=train,
+        validation=Split(results.data, "validation"),
+        warp=config.data.warp,
+        redrawn=config.data.make_source(config.seed).redrawn_share,
+        seed=config.seed,
+        weights=config.weights,
+        device=device,
+        world=world,
+    )
+    with process_group(world, device):
+        history, summary = fit(method, training, saved, f"{stage} {run}")
+    if world.rank:
         return
     lines = history.to_csv(index=False, lineterminator="\n", float_format="%.8g")
     write_text(results.history(run), lines)
@@ -99,7 +98,7 @@ def fit_and_save(
             "packages": packages(),
             "code": code_version(code),
             "machine": machine(device),
-            "processes": place.count,
+            "processes": world.size,
         },
     )
-    discard_state(results.work(run), identity)
+    saved.discard()

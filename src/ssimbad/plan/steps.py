@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssimbad.methods.base import Batch, TrainedMethod
+from ssimbad.methods.draws import Draws
 from ssimbad.pretrained.sources import BLANK
 from ssimbad.schema import Section
 from ssimbad.training.objective import objectives
@@ -70,6 +71,9 @@ class Stepper:
 
         return patch("torch.nn.functional.group_norm", in_32_bits)
 
+    def _draws(self) -> Draws:
+        return Draws(torch.Generator().manual_seed(0), self.config.batch)
+
     def prepare(self) -> None:
         """Have the optimizer make its state, so that steps are alike."""
         for parameter in self.method.parameters():
@@ -81,7 +85,7 @@ class Stepper:
         """Losses, gradients, clipping, optimizer, moving average."""
         with self._formats():  # the backward pass computes checkpointed activations again
             with self._precision():
-                losses = self.objective(self.batch, torch.Generator().manual_seed(0))
+                losses = self.objective(self.batch, self._draws())
                 total = torch.stack(list(losses.values())).sum()
             total.backward()
         clip_gradients(self.optimizer, self.config, None)
@@ -100,7 +104,7 @@ class Stepper:
         """The validation losses of one batch."""
         self.method.eval()
         with self._formats(), self._precision():
-            self.validation_objective(self.batch, torch.Generator().manual_seed(0))
+            self.validation_objective(self.batch, self._draws())
         self.method.train()
 
     def tensors(self) -> list[Tensor]:

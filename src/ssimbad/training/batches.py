@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 
 from ssimbad.data.store import Split, to_unit
 from ssimbad.data.warp import EVALUATION, draw_controls, warp
+from ssimbad.distributed import SINGLE, World
 from ssimbad.methods.base import Batch
-from ssimbad.processes import ALONE, Place
 from ssimbad.rng import numpy_generator
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RawBatch:
     """What a batch is made of, on the CPU.
 
     Attributes:
@@ -39,7 +39,6 @@ class Drawn:
         redrawn: B, whether the reference is another drawing in the image's colours, not the image.
         sketches: (B, 1, S, S) uint8.
         controls: the warps, as :func:`~ssimbad.data.warp.draw_controls` gives them.
-        whole, start: as of :class:`~ssimbad.methods.base.Batch`.
     """
 
     names: list[str]
@@ -48,10 +47,8 @@ class Drawn:
     redrawn: list[bool]
     sketches: Tensor
     controls: tuple[Tensor, Tensor, Tensor]
-    whole: int
-    start: int
 
-    def pinned(self) -> Drawn:
+    def pinned(self) -> RawBatch:
         """The same with pixels that a GPU can fetch while the CPU goes on."""
         return replace(
             self,
@@ -72,26 +69,23 @@ class Drawn:
             reference=reference,
             target=to_unit(pixels),
             warp=mapped,
-            whole=self.whole,
-            start=self.start,
             redrawn=torch.tensor(self.redrawn, device=device),
         )
 
 
-def draw(
+def read_batch(
     split: Split,
     warp_config: WarpConfig,
     seed: int,
     items: list[tuple[int, int]],
-    place: Place = ALONE,
+    world: World = SINGLE,
     redrawn: float = 0.0,
-) -> Drawn:
+) -> RawBatch:
     """The batch of the given (image index, epoch) items, or one process's part of it.
 
     References are the images themselves but for a random share ``redrawn``.
     """
-    part = place.share(len(items))
-    whole, items = len(items), [items[k] for k in part]
+    items = [items[k] for k in world.share(len(items))]
     indices = [i for i, _ in items]
     names = [split.names[i] for i in indices]
     addresses = [(name, epoch) for name, (_, epoch) in zip(names, items, strict=True)]
@@ -101,15 +95,13 @@ def draw(
         for address in addresses
     ]
     images = split.image_pixels(indices)
-    return Drawn(
+    return RawBatch(
         names,
         images,
         split.reference_pixels(indices, others) if any(others) else images,
         others,
         split.sketch_pixels(indices),
         controls,
-        whole,
-        part.start,
     )
 
 
@@ -126,28 +118,28 @@ class TrainingBatches(Dataset):
         seed: int,
         batch: int,
         stage: str,
-        place: Place = ALONE,
+        world: World = SINGLE,
         redrawn: float = 0.0,
     ) -> None:
         self.split, self.warp_config, self.seed = split, warp_config, seed
-        self.batch, self.stage, self.place, self.redrawn = batch, stage, place, redrawn
+        self.batch, self.stage, self.world, self.redrawn = batch, stage, world, redrawn
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def _draw_order(self, epoch: int) -> np.ndarray:
         return numpy_generator(self.seed, self.stage, "order", epoch).permutation(len(self.split))
 
-    def drawn(self, step: int) -> Drawn:
+    def raw(self, step: int) -> RawBatch:
         """What batch ``step``, or this process's part of it, is made of."""
         positions = range(step * self.batch, (step + 1) * self.batch)
         epochs = [divmod(position, len(self.split)) for position in positions]
         items = [(int(self._order(epoch)[k]), epoch) for epoch, k in epochs]
-        return draw(self.split, self.warp_config, self.seed, items, self.place, self.redrawn)
+        return read_batch(self.split, self.warp_config, self.seed, items, self.world, self.redrawn)
 
     def __getitem__(self, step: int) -> Batch:
-        return self.drawn(step).on(_CPU)
+        return self.raw(step).on(_CPU)
 
 
-class Ahead:
+class Prefetched:
     """Training batches on a GPU, each read, drawn and pinned while the one before is trained on.
 
     A thread, which a signal to the process group cannot kill, does so; copy and warps follow in the GPU's
@@ -165,38 +157,42 @@ class Ahead:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def _next(self, step: int) -> Drawn:
-        drawn = self.batches.drawn(step)
-        return drawn.pinned() if self.device.type == "cuda" else drawn
+    def _read(self, step: int) -> RawBatch:
+        raw = self.batches.raw(step)
+        return raw.pinned() if self.device.type == "cuda" else raw
 
     def __iter__(self) -> Iterator[Batch]:
         with ThreadPoolExecutor(1) as thread:
-            coming = [thread.submit(self._next, step) for step in self.steps[:1]]
+            coming = [thread.submit(self._read, step) for step in self.steps[:1]]
             for step in self.steps:
-                drawn = coming.pop().result()
+                raw = coming.pop().result()
                 if step + 1 in self.steps:
-                    coming.append(thread.submit(self._next, step + 1))
-                yield drawn.on(self.device)
+                    coming.append(thread.submit(self._read, step + 1))
+                yield raw.on(self.device)
 
 
 class EvaluationBatches(Dataset):
     """Batches of a whole split in its order, with the fixed evaluation warps."""
 
     def __init__(
-        self, split: Split, warp_config: WarpConfig, seed: int, batch: int, place: Place = ALONE
+        self, split: Split, warp_config: WarpConfig, seed: int, batch: int, world: World = SINGLE
     ) -> None:
         self.split, self.warp_config, self.seed = split, warp_config, seed
-        self.batch, self.place = batch, place
+        self.batch, self.world = batch, world
 
     def __len__(self) -> int:
         return -(-len(self.split) // self.batch)
+
+    def size(self, number: int) -> int:
+        """Images of the whole batch ``number``."""
+        return min(self.batch, len(self.split) - number * self.batch)
 
     def __getitem__(self, number: int) -> Batch | None:
         """Batch ``number``, or this process's part; None where more processes than images share it."""
         if number >= len(self):
             raise IndexError(number)
-        indices = range(number * self.batch, min((number + 1) * self.batch, len(self.split)))
-        if not self.place.share(len(indices)):
+        first, count = number * self.batch, self.size(number)
+        if not self.world.share(count):
             return None
-        items = [(i, EVALUATION) for i in indices]
-        return draw(self.split, self.warp_config, self.seed, items, self.place).on(_CPU)
+        items = [(i, EVALUATION) for i in range(first, first + count)]
+        return read_batch(self.split, self.warp_config, self.seed, items, self.world).on(_CPU)

@@ -2,9 +2,9 @@
 
 A Lightning "epoch" here is one checkpoint interval. At its end the validation loss is taken with the
 averaged weights, the best k of them are kept (the published choice, by the last batch's loss, is a
-switch), and the whole state replaces ``work/<row>/last.ckpt``. A
-SIGTERM saves the state after the running step, or after the running validation, and ends the process. A
-batch, its noise and its warps depend on the step's number alone, so a resumed run is the same run.
+switch), and the whole state replaces the saved one. A SIGTERM saves the state after the running step, or
+after the running validation, and ends the process. A batch, its noise and its warps depend on the step's
+number alone, so a resumed run is the same run.
 
 Where several processes share the batches, all know the same losses, history and choice of weights, and stop
 after the same step; the first alone writes.
@@ -13,18 +13,14 @@ after the same step; the first alone writes.
 from __future__ import annotations
 
 import copy
-import fcntl
-import hashlib
-import json
 import logging
 import math
 import signal
-import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +32,13 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ssimbad.devices import training_layout
-from ssimbad.errors import UserError, shown
-from ssimbad.files import read_json, whole_file, write_json
+from ssimbad.distributed import SINGLE, World, broadcast, rank_zero_first
+from ssimbad.errors import UserError
+from ssimbad.files import whole_file
 from ssimbad.interruption import Stopped
-from ssimbad.processes import ALONE, Place, first_ahead, from_first
+from ssimbad.methods.draws import Draws
 from ssimbad.rng import torch_generator
-from ssimbad.training.batches import Ahead, EvaluationBatches, TrainingBatches
+from ssimbad.training.batches import EvaluationBatches, Prefetched, TrainingBatches
 from ssimbad.training.lightning import (
     Callback,
     Checkpoint,
@@ -52,7 +49,7 @@ from ssimbad.training.lightning import (
     Trainer,
     WeightAveraging,
 )
-from ssimbad.training.objective import ByProgress, Objective, objectives
+from ssimbad.training.objective import objectives
 from ssimbad.training.optimizer import build, clip_gradients
 from ssimbad.training.schema import RefineConfig, Schedule, learning_rate
 
@@ -61,31 +58,75 @@ if TYPE_CHECKING:
     from ssimbad.data.store import Split
     from ssimbad.methods.base import Batch, TrainedMethod
     from ssimbad.schema import Section
+    from ssimbad.training.objective import ByProgress, Objective
+    from ssimbad.training.state import SavedState
 
-_PATIENCE = 60  # seconds to wait for another trainer to leave
 _LOG_EVERY = 10  # steps
-_IDENTITY = "identity.json"
 
 
-class _Stage(LightningModule):
+@dataclass(frozen=True)
+class TrainingStage:
+    """How a stage of a method is trained; with the weights it starts from, all that decides the outcome.
+
+    Attributes:
+        schedule: how to optimise, counted in steps; a :class:`RefineConfig` for the refinement stage.
+        refinement: that stage's part of the method's section, None for the first stage.
+        train, validation: the splits; the latter may be empty where it does not choose.
+        warp: how references are warped.
+        redrawn: the share of training references that are another drawing in the image's colours.
+        seed: the run's seed.
+        weights: where loss networks' weights may come from.
+        device: where to train.
+        world: the processes that share the batches, in one process group.
+    """
+
+    schedule: Schedule
+    refinement: Section | None
+    train: Split
+    validation: Split
+    warp: WarpConfig
+    redrawn: float
+    seed: int
+    weights: str
+    device: torch.device
+    world: World = SINGLE
+
+    @property
+    def name(self) -> str:
+        """``train`` or ``refine``."""
+        return "refine" if isinstance(self.schedule, RefineConfig) else "train"
+
+    def draws(self, address: str, number: int, images: int) -> Draws:
+        """The randomness of batch ``number``, of so many images in all, for training or validation."""
+        generator = torch_generator(self.seed, self.name, address, number)
+        return Draws(generator, images, self.world)
+
+
+class _Module(LightningModule):
     """One stage of one method, as Lightning wants it."""
 
     def __init__(
         self,
         method: TrainedMethod,
+        stage: TrainingStage,
         objective_at: ByProgress,
         validation_objective: Objective,
-        config: Schedule,
-        stage: str,
-        seed: int,
-        train: TrainingBatches,
-        validation: EvaluationBatches,
     ) -> None:
         super().__init__()
-        self.method = method
+        self.method, self.stage, self.config = method, stage, stage.schedule
         self.objective_at, self.validation_objective = objective_at, validation_objective
-        self.config, self.stage, self.seed = config, stage, seed
-        self.batches, self.validation_batches = train, validation
+        self.batches = TrainingBatches(
+            stage.train,
+            stage.warp,
+            stage.seed,
+            self.config.batch,
+            stage.name,
+            stage.world,
+            stage.redrawn,
+        )
+        self.validation_batches = EvaluationBatches(
+            stage.validation, stage.warp, stage.seed, self.config.batch, stage.world
+        )
         self.training_sum: dict[str, float] = {}
         self.last_loss = math.nan
         self.validation_sum = 0.0
@@ -115,7 +156,7 @@ class _Stage(LightningModule):
         start, interval = self.trainer.global_step, self.config.checkpoint_every
         stop = min((start // interval + 1) * interval, self.config.steps)
         if self.device.type == "cuda":
-            return Ahead(self.batches, range(start, stop), self.device)
+            return Prefetched(self.batches, range(start, stop), self.device)
         return DataLoader(self.batches, batch_size=None, sampler=range(start, stop))
 
     def val_dataloader(self) -> DataLoader:
@@ -123,8 +164,8 @@ class _Stage(LightningModule):
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         step = self.trainer.global_step
-        generator = torch_generator(self.seed, self.stage, "noise", step)
-        losses = self.objective_at(step / self.config.steps)(batch, generator)
+        draws = self.stage.draws("noise", step, self.config.batch)
+        losses = self.objective_at(step / self.config.steps)(batch, draws)
         values = torch.stack(list(losses.values()))
         means = self.together(values.detach().float(), "mean")
         for name, value in zip(losses, means.tolist(), strict=True):
@@ -132,7 +173,7 @@ class _Stage(LightningModule):
         total = means.sum()
         if not torch.isfinite(total):
             raise UserError(
-                f"{self.stage}: the loss is {total.item()} at step {step}; the last good state is kept"
+                f"{self.stage.name}: the loss is {total.item()} at step {step}; the last good state is kept"
             )
         self.last_loss = total.item()
         if step % _LOG_EVERY == 0:
@@ -142,8 +183,8 @@ class _Stage(LightningModule):
     def validation_step(self, batch: Batch | None, number: int) -> None:
         if batch is None:
             return
-        generator = torch_generator(self.seed, self.stage, "validation", number)
-        total = sum(v.item() for v in self.validation_objective(batch, generator).values())
+        draws = self.stage.draws("validation", number, self.validation_batches.size(number))
+        total = sum(v.item() for v in self.validation_objective(batch, draws).values())
         self.validation_sum += total * len(batch.names)
         self.validation_count += len(batch.names)
 
@@ -193,23 +234,19 @@ class _Average(WeightAveraging):
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights of the method."""
         assert self._average_model is not None
-        stage = self._average_model.module
-        assert isinstance(stage, _Stage)
-        return {k: v.cpu().contiguous() for k, v in stage.method.state_dict().items()}
+        module = self._average_model.module
+        assert isinstance(module, _Module)
+        return {k: v.cpu().contiguous() for k, v in module.method.state_dict().items()}
 
 
 class _Keeper(Checkpoint):
     """Keeps history, best weights and the resumable state, each file whole or not at all."""
 
-    def __init__(self, folder: Path, average: _Average, keep: int) -> None:
-        self.folder, self.average, self.keep = folder, average, keep
+    def __init__(self, saved: SavedState, average: _Average, keep: int) -> None:
+        self.saved, self.average, self.keep = saved, average, keep
         self.history: list[dict[str, float]] = []
         self.best: list[tuple[float, int]] = []
         self.loops: dict[str, Any] = {}  # Lightning's counters before any step
-
-    def weights(self, step: int) -> Path:
-        """File of the averaged weights after ``step`` steps."""
-        return self.folder / f"best-{step:07d}.safetensors"
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history, "best": self.best}
@@ -219,11 +256,11 @@ class _Keeper(Checkpoint):
         self.best = [(loss, step) for loss, step in state["best"]]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, _Stage)
-        stage = pl_module
+        assert isinstance(pl_module, _Module)
+        module = pl_module
 
         def ask_to_stop(number: int, frame: FrameType | None) -> None:
-            stage.asked_to_stop = True
+            module.asked_to_stop = True
 
         # In place of Lightning's handler, which ends a validation half done and saves nothing.
         signal.signal(signal.SIGTERM, ask_to_stop)
@@ -237,18 +274,17 @@ class _Keeper(Checkpoint):
         checkpoint["loops"]["fit_loop"] = self.loops | {name: now[name] for name in kept}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        assert isinstance(pl_module, _Stage)
+        assert isinstance(pl_module, _Module)
         ends_interval = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         if pl_module.stopping and not ends_interval:
             self._save(trainer)
             self._stop(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        state = self.folder / "last.ckpt"
         if not trainer.is_global_zero:
-            trainer.save_checkpoint(state)  # writes nothing, but waits for the process that does
+            trainer.save_checkpoint(self.saved.file)  # writes nothing, but waits for who does
             return
-        with whole_file(state) as part:
+        with whole_file(self.saved.file) as part:
             trainer.save_checkpoint(part)
 
     def _stop(self, trainer: Trainer) -> None:
@@ -258,7 +294,7 @@ class _Keeper(Checkpoint):
         )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, _Stage)
+        assert isinstance(pl_module, _Module)
         step = trainer.global_step
         count = step - (self.history[-1]["step"] if self.history else 0)
         record = {"step": step, "lr": learning_rate(pl_module.config, step - 1)}
@@ -273,19 +309,13 @@ class _Keeper(Checkpoint):
         loss = losses[pl_module.config.choose_by]
         self.best = sorted([*self.best, (loss, step)])[: self.keep]
         if (loss, step) in self.best and trainer.is_global_zero:
-            with whole_file(self.weights(step)) as part:
+            with whole_file(self.saved.weights(step)) as part:
                 save_file(self.average.weights(), part)
         self._save(trainer)
         if trainer.is_global_zero:
-            self._discard_others()
+            self.saved.keep_weights(step for _, step in self.best)
         if pl_module.stopping and step < pl_module.config.steps:
             self._stop(trainer)
-
-    def _discard_others(self) -> None:
-        kept = {self.weights(step) for _, step in self.best}
-        for path in self.folder.glob("best-*.safetensors"):
-            if path not in kept:
-                path.unlink()
 
 
 class _Progress(Callback):
@@ -295,7 +325,7 @@ class _Progress(Callback):
         self.label = label
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, _Stage)
+        assert isinstance(pl_module, _Module)
         self.bar = tqdm(
             desc=self.label,
             total=pl_module.config.steps,
@@ -306,7 +336,7 @@ class _Progress(Callback):
         )
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        assert isinstance(pl_module, _Stage)
+        assert isinstance(pl_module, _Module)
         if trainer.global_step % _LOG_EVERY == 0:
             self.bar.set_postfix(loss=f"{pl_module.last_loss:.4f}", refresh=False)
         self.bar.update(trainer.global_step - self.bar.n)
@@ -320,85 +350,17 @@ class _Progress(Callback):
             self.bar.close()
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` against a second trainer for as long as this process lives.
-
-    A trainer whose Snakemake was killed needs a moment to save its state and leave.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as stream:
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise UserError(f"{folder}: another process is training here") from None
-                time.sleep(0.1)
-        yield
-
-
-def state_folder(folder: Path, identity: dict[str, Any]) -> Path:
-    """Where in a run's folder the training of this identity keeps its state: each has a folder of its own."""
-    text = json.dumps(identity, sort_keys=True)
-    return folder / hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _differences(old: Any, new: Any, name: str = "") -> list[str]:
-    """The keys whose values differ, at the depth where they do."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [] if old == new else [name]
-    keys = sorted(old.keys() | new.keys())
-    prefix = f"{name}." if name else ""
-    return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{prefix}{key}")]
-
-
-def _resumable(own: Path, identity: dict[str, Any]) -> tuple[Path | None, int]:
-    """The saved state of this very training and its step; of others' states a line each is told."""
-    state = own / "last.ckpt"
-    if state.exists():
-        try:
-            return state, torch.load(state, map_location="cpu", weights_only=True)["global_step"]
-        except Exception as error:  # torch raises many kinds for a damaged file
-            print(
-                f"{state}: not readable, starting over ({type(error).__name__})",
-                file=sys.stderr,
-                flush=True,
-            )
-            return None, 0
-    for other in sorted(own.parent.glob(f"*/{_IDENTITY}")):
-        if (other.parent / "last.ckpt").exists():
-            changed = ", ".join(_differences(read_json(other), identity))
-            print(
-                f"{other.parent}: holds an unfinished training of other {shown(changed)}, and is kept:"
-                " undo that change to go on with it. This training starts at step 0",
-                file=sys.stderr,
-                flush=True,
-            )
-    write_json(own / _IDENTITY, identity)
-    return None, 0
-
-
-def discard_state(folder: Path, identity: dict[str, Any]) -> None:
-    """Remove the state of a training whose checkpoint is written; its logs stay."""
-    own = state_folder(folder, identity)
-    for path in [own / "last.ckpt", own / _IDENTITY, *own.glob("best-*.safetensors")]:
-        path.unlink(missing_ok=True)
-
-
-def _hardware(device: torch.device, place: Place) -> dict[str, Any]:
+def _hardware(device: torch.device, world: World) -> dict[str, Any]:
     on_cpu = device.type == "cpu"
-    if place.count == 1:
+    if world.size == 1:
         return {
             "accelerator": "cpu" if on_cpu else "gpu",
             "devices": 1 if on_cpu else [device.index or 0],
         }
     return {
         "accelerator": "cpu" if on_cpu else "gpu",
-        "devices": place.devices,
-        "num_nodes": place.nodes,
+        "devices": world.devices,
+        "num_nodes": world.nodes,
         "strategy": DDPStrategy(process_group_backend="gloo" if on_cpu else "nccl"),
         "plugins": [LightningEnvironment()],
         "use_distributed_sampler": False,  # a step's number says what each process reads
@@ -407,100 +369,75 @@ def _hardware(device: torch.device, place: Place) -> dict[str, Any]:
 
 
 def fit(
-    method: TrainedMethod,
-    config: Schedule,
-    refinement: Section | None,
-    *,
-    label: str,
-    train: Split,
-    validation: Split,
-    warp: WarpConfig,
-    redrawn: float,
-    seed: int,
-    weights: str,
-    device: torch.device,
-    folder: Path,
-    identity: dict[str, Any],
-    place: Place = ALONE,
+    method: TrainedMethod, stage: TrainingStage, saved: SavedState, label: str
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Train a stage of ``method``, which ends with the best validated weights.
 
     Args:
         method: the method, with the weights to start from.
-        config: how to optimise, counted in steps; a :class:`RefineConfig` for the refinement stage.
-        refinement: that stage's part of the method's section, None for the first stage.
+        stage: how.
+        saved: the state to go on from and to keep, of an identity that says what decides the outcome.
         label: what the progress bar says.
-        train, validation: the splits; the latter may be empty where it does not choose.
-        warp: how references are warped.
-        redrawn: the share of training references that are another drawing in the image's colours.
-        seed: the run's seed.
-        weights: where loss networks' weights may come from.
-        device: where to train.
-        folder: the run's, in which each identity has a folder for its resumable state and logs.
-        identity: everything that determines the outcome, as JSON holds it; a state of another one is kept.
-        place: this process's among those that share the batches, which are joined.
 
     Returns:
         The history (a row per checkpoint interval) and a summary: best step, its loss by the name of
-        ``config.choose_by``, seconds of this process's training, whether it resumed, and its loss networks.
-        In the first process ``method`` has the best weights then.
+        the schedule's ``choose_by``, seconds of this process's training, whether it resumed, and its loss
+        networks. In the first process ``method`` has the best weights then.
 
     Raises:
-        UserError: the loss is not finite, another process trains in ``folder``, the disk is full, or
+        UserError: the loss is not finite, another process trains in the run's folder, the disk is full, or
             a SIGTERM came (:class:`~ssimbad.interruption.Stopped`).
     """
-    stage = "refine" if isinstance(config, RefineConfig) else "train"
-    with first_ahead(place):
+    config, world, device = stage.schedule, stage.world, stage.device
+    with rank_zero_first(world):
         objective_at, validation_objective, networks = objectives(
-            method, config, refinement, weights, device
+            method, config, stage.refinement, stage.weights, device
         )
-    own = state_folder(folder, identity)
     with ExitStack() as stack:
-        found: tuple[Path | None, int] = None, 0
-        if place.rank == 0:
-            stack.enter_context(_locked(folder))
-            found = _resumable(own, identity)
-        state, done = from_first(place, found)
+        step = None
+        if world.rank == 0:
+            stack.enter_context(saved.locked())
+            step = saved.saved_step()
+            if step is None:
+                saved.begin()
+        resumed_at = broadcast(world, step)
         average = _Average(config.ema)
-        keeper = _Keeper(own, average, config.keep)
-        module = _Stage(
+        keeper = _Keeper(saved, average, config.keep)
+        module = _Module(
             method.to(memory_format=training_layout(method, device)),  # type: ignore[call-overload]
+            stage,
             objective_at,
             validation_objective,
-            config,
-            stage,
-            seed,
-            TrainingBatches(train, warp, seed, config.batch, stage, place, redrawn),
-            EvaluationBatches(validation, warp, seed, config.batch, place),
         )
         for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer = Trainer(
-                **_hardware(device, place),
+                **_hardware(device, world),
                 precision=config.precision,
                 max_epochs=math.ceil(config.steps / config.checkpoint_every)
-                - done // config.checkpoint_every,
+                - (resumed_at or 0) // config.checkpoint_every,
                 reload_dataloaders_every_n_epochs=1,
                 num_sanity_val_steps=0,
-                limit_val_batches=1.0 if len(validation) else 0,
+                limit_val_batches=1.0 if len(stage.validation) else 0,
                 callbacks=[average, keeper, _Progress(label)],
-                logger=TensorBoardLogger(own, name="", version="tensorboard"),
+                logger=TensorBoardLogger(saved.folder, name="", version="tensorboard"),
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
             keeper.loops = copy.deepcopy(trainer.fit_loop.state_dict())
             start = time.monotonic()
+            state = None if resumed_at is None else saved.file
             trainer.fit(module, ckpt_path=state, weights_only=True)
-        loss, step = keeper.best[0]
-        if place.rank == 0:
-            method.load_state_dict(load_file(keeper.weights(step)))
+        loss, best = keeper.best[0]
+        if world.rank == 0:
+            method.load_state_dict(load_file(saved.weights(best)))
     summary = {
-        "step": step,
+        "step": best,
         config.choose_by: loss,
         "seconds": round(time.monotonic() - start, 1),
-        "resumed": state is not None,
+        "resumed": resumed_at is not None,
         "loss_networks": networks,
     }
     return pd.DataFrame(keeper.history), summary

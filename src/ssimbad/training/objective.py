@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from ssimbad.methods.base import Batch, RefinedMethod, TrainedMethod
+from ssimbad.methods.base import RefinedMethod
 from ssimbad.training.losses import refinement_losses
-from ssimbad.training.schema import RefineConfig, Schedule
+from ssimbad.training.schema import RefineConfig
 
 if TYPE_CHECKING:
-    from ssimbad.schema import Section
+    import torch
+    from torch import Tensor
 
-Objective = Callable[[Batch, torch.Generator], dict[str, Tensor]]
-ByProgress = Callable[[float], Objective]
+    from ssimbad.methods.base import Batch, TrainedMethod
+    from ssimbad.methods.draws import Draws
+    from ssimbad.schema import Section
+    from ssimbad.training.schema import Schedule
+
+    Objective = Callable[[Batch, Draws], dict[str, Tensor]]
+    ByProgress = Callable[[float], Objective]
 
 
 def objectives(
@@ -50,8 +53,8 @@ def objectives(
     def at(done: float) -> Objective:
         part = trajectory(whole, done)
 
-        def objective(batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-            images = rollout(batch, generator, part)
+        def objective(batch: Batch, draws: Draws) -> dict[str, Tensor]:
+            images = rollout(batch, draws, part)
             return {name: distance(images, batch.target) for name, distance in distances.items()}
 
         return objective

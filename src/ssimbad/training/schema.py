@@ -8,9 +8,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from ssimbad.schema import Section
-
-Strategy = Literal["mse", "lpips-vgg", "ssim", "clip"]
-"""The refinement strategies: which distance of sampled images to the truth is minimised."""
+from ssimbad.training.losses import STRATEGIES
 
 
 class Schedule(Section):
@@ -84,9 +82,10 @@ class StageConfig(Schedule):
 class RefineConfig(StageConfig):
     """Optimisation of the refinement stage."""
 
-    strategy: dict[Strategy, Annotated[float, Field(ge=0)]] = Field(
-        description="the loss on sampled images: weight of each strategy, 0 leaves it out"
-    )
+    strategy: dict[
+        Literal[tuple(STRATEGIES)],  # type: ignore[valid-type]
+        Annotated[float, Field(ge=0)],
+    ] = Field(description="the loss on sampled images: weight of each strategy, 0 leaves it out")
     clamp: bool = Field(
         description="clamp sampled images before the loss, which then has no gradient beyond"
         " [-1, 1] (published: true)"
@@ -94,7 +93,7 @@ class RefineConfig(StageConfig):
 
     @field_validator("strategy")
     @classmethod
-    def _some(cls, value: dict[Strategy, float]) -> dict[Strategy, float]:
+    def _some(cls, value: dict[str, float]) -> dict[str, float]:
         if not any(value.values()):
             raise ValueError("at least one strategy must have a weight above 0")
         return value

@@ -28,6 +28,7 @@ from ssimbad.methods.base import Batch, Noise, RefinedMethod
 from ssimbad.networks.unet import UNet
 
 if TYPE_CHECKING:
+    from ssimbad.methods.draws import Draws
     from ssimbad.networks.schema import UNetConfig
     from ssimbad.noise.transforms import Phi
     from ssimbad.schema import Section
@@ -52,24 +53,24 @@ class AnimeDiffusion(RefinedMethod):
         times = None if t is None else torch.full((len(x),), float(t), device=x.device)
         return self.network(torch.cat([x, condition], 1), times)
 
-    def training_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def training_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Mean squared error of ε̂ at t ~ U{0..999}."""
         target = batch.target
-        t = batch.own(lambda n: torch.randint(TIMESTEPS, (n,), generator=generator))
-        noise = batch.normal(generator)
-        condition = batch.condition(self.config.conditioning_dropout, generator)
+        t = draws.integers(TIMESTEPS)
+        noise = draws.noise(target)
+        condition = draws.dropout(batch.condition(), self.config.conditioning_dropout)
         noisy = add_noise(target, t, noise)
         predicted = self.network(torch.cat([noisy, condition], 1), t.to(target))
         return {"noise": ((predicted - noise) ** 2).mean()}
 
-    def rollout(self, batch: Batch, generator: torch.Generator, refinement: Section) -> Tensor:
+    def rollout(self, batch: Batch, draws: Draws, refinement: Section) -> Tensor:
         """DDIM from the inverted truth; the inversion has no gradient."""
         assert isinstance(refinement, AnimeDiffusionRefinement)
         target, condition = batch.target, batch.condition()
         times = timesteps(refinement.steps, refinement.timesteps)
 
-        def draw(number: int) -> Tensor:
-            return batch.normal(generator)
+        def noise(number: int) -> Tensor:
+            return draws.noise(target)
 
         def predict(x: Tensor, t: int) -> Tensor:
             if refinement.checkpointing:
@@ -82,10 +83,10 @@ class AnimeDiffusion(RefinedMethod):
                 lambda x, t: self.predict(x, None if timeless else t, condition),
                 target,
                 inversion_timesteps(refinement.inversion_steps, times[-1]),
-                draw(0),
+                noise(0),
             )
         limit = clamp if refinement.clamp_gradient else straight_through_clamp
-        return ddim(predict, start, times, refinement.eta, draw, limit)
+        return ddim(predict, start, times, refinement.eta, noise, limit)
 
     def colorize(
         self, sketch: Tensor, reference: Tensor, noise: Noise, sampling: Section | None

@@ -12,6 +12,7 @@ from ssimbad.methods.denoising import DenoisingMethod
 from ssimbad.methods.edm import EDMConfig
 
 if TYPE_CHECKING:
+    from ssimbad.methods.draws import Draws
     from ssimbad.networks.schema import UNetConfig
     from ssimbad.noise.transforms import Phi
     from ssimbad.schema import Section
@@ -29,9 +30,9 @@ class EDM(DenoisingMethod):
         """ln(σ)/4."""
         return sigma.log() / 4
 
-    def draw_sigma(self, count: int, generator: torch.Generator) -> Tensor:
+    def draw_sigma(self, draws: Draws) -> Tensor:
         """Log-normal."""
-        return torch.exp(self.p_mean + self.p_std * torch.randn(count, generator=generator))
+        return torch.exp(self.p_mean + self.p_std * draws.normal())
 
 
 MODEL = EDM

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +14,7 @@ from ssimbad.methods.scft import SCFTMethodConfig
 from ssimbad.networks.scft import Discriminator, Generator
 
 if TYPE_CHECKING:
+    from ssimbad.methods.draws import Draws
     from ssimbad.networks.schema import UNetConfig
     from ssimbad.noise.transforms import Phi
     from ssimbad.schema import Section
@@ -32,17 +32,11 @@ def gram(features: Tensor) -> Tensor:
         return flat @ flat.transpose(1, 2) / flat[0].numel()
 
 
-def draw_tokens(allowed: Tensor, images: int, generator: torch.Generator) -> Tensor:
-    """For each token of each image one of those that (N, N) bool ``allowed`` has in its row: (images, N)."""
-    weights = allowed.float().repeat(images, 1)
-    return torch.multinomial(weights, 1, generator=generator).reshape(images, -1)
-
-
 def triplet_loss(
     query: Tensor,
     key: Tensor,
     warp: Tensor,
-    draw: Callable[[Tensor], Tensor],
+    draws: Draws,
     margin: float = _MARGIN,
 ) -> Tensor:
     """max(0, −S(q, k⁺) + S(q, k⁻) + γ), S = q·k/√d.
@@ -54,8 +48,7 @@ def triplet_loss(
     Args:
         query, key: (B, N, d) tokens of sketch and reference on a square grid.
         warp: (B, S, S, 2), where in the sketch's frame each reference pixel comes from, in [0, 1].
-        draw: given (N, N) bool, which tokens may be the negatives of each, chooses one for each token of
-            each image: (B, N).
+        draws: what the negatives are chosen by.
         margin: γ.
     """
     batch, count, channels = key.shape
@@ -76,7 +69,7 @@ def triplet_loss(
     allowed = apart > 1
     alone = ~allowed.any(1)
     allowed[alone] = apart[alone] > 0
-    negatives = key.gather(1, draw(allowed).to(key.device)[..., None].expand_as(key))
+    negatives = key.gather(1, draws.choice(allowed).to(key.device)[..., None].expand_as(key))
     positive, negative = ((anchors * other).sum(-1) / channels**0.5 for other in (key, negatives))
     losses = (negative - positive + margin).relu()
     return (losses * inside).sum() / inside.sum().clamp_min(1)
@@ -116,26 +109,21 @@ class SCFT(TrainedMethod):
         self._trunk[:] = [trunk]
         return [trunk.weights]
 
-    def _jitter(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _jitter(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
         """a(I) and its warp; what the warp read from outside the frame stays black."""
-        drawn = batch.own(lambda n: torch.rand(n, 3, 1, 1, generator=generator))
-        shift = ((drawn * 2 - 1) * _JITTER).to(batch.target)
+        shift = ((draws.uniform(3, 1, 1) * 2 - 1) * _JITTER).to(batch.target)
         inside = ((batch.warp >= 0) & (batch.warp <= 1)).all(-1)[:, None]
         reference = torch.where(inside, batch.reference + shift, batch.reference)
         return (batch.target + shift).clamp(-1, 1), reference.clamp(-1, 1)
 
-    def training_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def training_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Reconstruction, adversarial, triplet, perceptual and style loss; the discriminator's own."""
         config = self.config
-
-        def negatives(allowed: Tensor) -> Tensor:
-            return batch.own(lambda n: draw_tokens(allowed, n, generator))
-
         # What was redrawn corresponds to nothing: all of it comes from outside the frame.
         source = batch.warp
         if batch.redrawn is not None:
             source = source.masked_fill(batch.redrawn[:, None, None, None], 2.0)
-        target, reference = self._jitter(batch, generator)
+        target, reference = self._jitter(batch, draws)
         images, query, key = self.generator(batch.sketch, reference)
         # The generator's gradient passes the discriminator without reaching its weights.
         frozen = {k: v.detach() for k, v in self.discriminator.named_parameters()}
@@ -145,7 +133,7 @@ class SCFT(TrainedMethod):
         losses = {
             "reconstruction": config.reconstruction * (images - target).abs().mean(),
             "adversarial": config.adversarial * ((judged - 1) ** 2).mean(),
-            "triplet": config.triplet * triplet_loss(query, key, source, negatives),
+            "triplet": config.triplet * triplet_loss(query, key, source, draws),
             "discriminator": (((real - 1) ** 2).mean() + (fake**2).mean()) / 2,
         }
         for trunk in self._trunk:
@@ -158,9 +146,9 @@ class SCFT(TrainedMethod):
             }
         return losses
 
-    def validation_losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def validation_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """The reconstruction loss alone: an adversarial loss does not say which weights are better."""
-        target, reference = self._jitter(batch, generator)
+        target, reference = self._jitter(batch, draws)
         images, _, _ = self.generator(batch.sketch, reference)
         return {"reconstruction": self.config.reconstruction * (images - target).abs().mean()}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from ssimbad.methods.denoising import DenoisingMethod
 from ssimbad.methods.ssimbad import SSIMBaDConfig
 
 if TYPE_CHECKING:
+    from ssimbad.methods.draws import Draws
     from ssimbad.networks.schema import UNetConfig
     from ssimbad.noise.transforms import Phi
     from ssimbad.schema import Section
@@ -27,9 +27,9 @@ class SSIMBaD(DenoisingMethod):
         """φ*(σ)."""
         return self.spacing(sigma)
 
-    def draw_sigma(self, count: int, generator: torch.Generator) -> Tensor:
+    def draw_sigma(self, draws: Draws) -> Tensor:
         """Uniform in φ* from sigma_min to sigma_max."""
-        return self.spacing.uniform(torch.rand(count, generator=generator))
+        return self.spacing.uniform(draws.uniform())
 
 
 MODEL = SSIMBaD

@@ -1,6 +1,6 @@
 """One phase's work shared by several processes, each with a device of its own.
 
-:func:`lead` starts a node's processes and answers for them. Each finds its place in the variables that
+:func:`launch` starts a node's processes and answers for them. Each finds its rank in the variables that
 torchrun sets too, or in SLURM's where ``srun`` started one process for each device.
 """
 
@@ -33,36 +33,36 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Place:
-    """A process's place among those that share a phase's work.
+class World:
+    """The processes that share a phase's work, as one of them sees them.
 
     Attributes:
         rank: its number among all, from 0; the first alone writes files and tells of progress.
-        local: its number on its node, and its GPU's.
+        local_rank: its number on its node, and its GPU's.
         devices: processes on each node.
         nodes: nodes.
     """
 
     rank: int = 0
-    local: int = 0
+    local_rank: int = 0
     devices: int = 1
     nodes: int = 1
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """All processes."""
         return self.devices * self.nodes
 
     def share(self, total: int) -> range:
         """Which of ``total`` items are this process's: consecutive, as many as any other's or one more."""
-        return range(total * self.rank // self.count, total * (self.rank + 1) // self.count)
+        return range(total * self.rank // self.size, total * (self.rank + 1) // self.size)
 
 
-ALONE = Place()
-"""The place of a process that shares with none."""
+SINGLE = World()
+"""A process that shares with none."""
 
 
-def is_leader(devices: int, nodes: int) -> bool:
+def is_launcher(devices: int, nodes: int) -> bool:
     """Whether this node's processes are still to be started, by this one."""
     count, given = devices * nodes, os.environ
     if count > 1 and given.get("SLURM_STEP_NUM_TASKS") == str(count):
@@ -70,11 +70,11 @@ def is_leader(devices: int, nodes: int) -> bool:
     return count > 1 and (given.get("WORLD_SIZE") != str(count) or "RANK" not in given)
 
 
-def place_of(devices: int, nodes: int) -> Place:
-    """This process's place, which is not a leader's."""
+def world_of(devices: int, nodes: int) -> World:
+    """The processes as this one sees them, which is not their launcher."""
     if devices * nodes == 1:
-        return ALONE
-    return Place(int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"]), devices, nodes)
+        return SINGLE
+    return World(int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"]), devices, nodes)
 
 
 def _of_slurm(given: Any) -> dict[str, str]:
@@ -112,7 +112,7 @@ def _meeting_point(nodes: int) -> dict[str, str]:
     return {name: os.environ[name] for name in names}
 
 
-def lead(command: list[str], devices: int, nodes: int) -> None:
+def launch(command: list[str], devices: int, nodes: int) -> None:
     """Run ``command`` once for each device of this node, and see all of them to their end.
 
     The first one's output is this process's; of the others only what they fail with is shown. They leave
@@ -203,13 +203,13 @@ def _answer(codes: list[int | None], texts: list[str], first: int, count: int) -
 
 
 @contextmanager
-def joined(place: Place, device: torch.device) -> Iterator[None]:
+def process_group(world: World, device: torch.device) -> Iterator[None]:
     """Let the processes talk to one another: NCCL between GPUs, gloo between CPUs.
 
     Raises:
         UserError: another process has gone.
     """
-    if place.count == 1:
+    if world.size == 1:
         yield
         return
     import torch
@@ -229,14 +229,14 @@ def joined(place: Place, device: torch.device) -> Iterator[None]:
         # Whoever started the processes knows which one and why, and ends this one now.
         time.sleep(2 * _GRACE)
         raise UserError(
-            f"process {place.rank} of {place.count}: another one has gone:"
+            f"process {world.rank} of {world.size}: another one has gone:"
             " the same command goes on from what is saved"
         ) from error
 
 
-def from_first(place: Place, value: Value) -> Value:
+def broadcast(world: World, value: Value) -> Value:
     """The first process's value, in each of them; waits for it."""
-    if place.count == 1:
+    if world.size == 1:
         return value
     import torch.distributed as dist
 
@@ -245,22 +245,22 @@ def from_first(place: Place, value: Value) -> Value:
     return values[0]
 
 
-def gathered(place: Place, value: Value) -> list[Value]:
+def all_gather(world: World, value: Value) -> list[Value]:
     """Every process's value, by rank; waits for all."""
-    if place.count == 1:
+    if world.size == 1:
         return [value]
     import torch.distributed as dist
 
-    values = [value] * place.count
+    values = [value] * world.size
     dist.all_gather_object(values, value)
     return values
 
 
 @contextmanager
-def first_ahead(place: Place) -> Iterator[None]:
+def rank_zero_first(world: World) -> Iterator[None]:
     """The first process does it before the others: what it fetches is then there for them."""
-    if place.rank:
-        from_first(place, None)
+    if world.rank:
+        broadcast(world, None)
     yield
-    if not place.rank:
-        from_first(place, None)
+    if not world.rank:
+        broadcast(world, None)
