@@ -8,6 +8,7 @@ from ssimbad.config.files import load, to_yaml
 from ssimbad.data.schema import STORE
 from ssimbad.dvc_adoption import check_adopted
 from ssimbad.errors import UserError
+from ssimbad.files import write_if_new
 from ssimbad.interruption import ASKED_BY, begin_run, leave_with_dvc
 from ssimbad.layout import Results
 from ssimbad.methods import Run
@@ -36,9 +37,8 @@ def refuse(error):
 
 
 BASE = Path("config.yaml")
-if (
-    not BASE.exists()
-):  # the command runs in another folder, or this is a module of another workflow
+# Another folder than this workflow's may be worked in, and this be a module of another workflow.
+if not BASE.exists():
     BASE = Path(workflow.source_path("../config.yaml"))
 try:
     # What --configfile and --config say; the files are read again, as the default is, for their faults.
@@ -50,12 +50,15 @@ FILES = Results(CONFIG.results)
 RESULTS = str(FILES.root)
 if workflow.is_main_process:
     leave_with_dvc()
+if not workflow.modifier.is_main_snakefile():  # a module has no onstart of its own
+    write_if_new(FILES.config, to_yaml(CONFIG))
 
 
 onstart:
     try:
         begin_run(FILES.root)
         check_adopted(Path(".snakemake"))
+        write_if_new(FILES.config, to_yaml(CONFIG))
     except UserError as error:
         refuse(error)
 
@@ -63,8 +66,6 @@ onstart:
 RUNS = CONFIG.runs
 # A scheduler's profile sets threads instead of cores.
 CORES = workflow.resource_settings.cores or 1
-# What every command reads. Its change reruns nothing: each rule's params are what its phase reads of it.
-MERGED = ancient(str(FILES.config))
 
 
 def runs_of(phase):
@@ -100,7 +101,8 @@ def code(phase):
 def command(phase):
     """What a phase's job runs, and what a person may type."""
     row = " {wildcards.row}" if PHASES[phase].suits else ""
-    return f"ssimbad {phase}{row} --config {{input.config:q}} 2> >(tee {{log:q}} >&2)"
+    config = shlex.quote(str(FILES.config))
+    return f"ssimbad {phase}{row} --config {config} 2> >(tee {{log:q}} >&2)"
 
 
 def log_of(phase):

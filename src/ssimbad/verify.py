@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ssimbad.config.files import load_merged
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.compare import read_runs, table
-from ssimbad.files import read_json, read_text, sha256_file, write_json
+from ssimbad.files import read_json, read_text, sha256_file
 from ssimbad.phases.code import code_of
 from ssimbad.phases.evaluate import measurer_of
 from ssimbad.phases.slices import PhaseConfig, phase_json
 from ssimbad.provenance import digests
+from ssimbad.report.digests import digests_of
 from ssimbad.report.table import table_csv
 from ssimbad.settings import SETTINGS
 from ssimbad.training import checkpoint
@@ -27,28 +28,10 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-3
 """By how much of its value a metric may differ between machines: convolutions are summed in another order."""
-_NOT_RESULTS = ("work", "logs", "digests.json")
-
-
-def _digests(results: Results) -> dict[str, str]:
-    """SHA-256 of every file of the results but other tools' hidden ones (Snakemake's, DVC's) and the
-    report's own time, which follows the report."""
-    found = {}
-    for path in sorted(results.root.rglob("*")):
-        name = path.relative_to(results.root)
-        hidden = name.name.startswith(".") or name.parts[0] in _NOT_RESULTS
-        if path.is_file() and not hidden and path != results.benchmark("report"):
-            found[name.as_posix()] = sha256_file(path)
-    return found
-
-
-def write_digests(results: Results) -> None:
-    """Note the SHA-256 of every file of the results in ``digests.json``."""
-    write_json(results.root / "digests.json", _digests(results))
 
 
 def _changed_files(results: Results) -> list[str]:
-    noted, found = read_json(results.root / "digests.json"), _digests(results)
+    noted, found = read_json(results.root / "digests.json"), digests_of(results)
     if not isinstance(noted, dict):
         raise UserError(f"{results.root / 'digests.json'}: not the digests of a run")
     told = dict.fromkeys(noted.keys() - found.keys(), "missing")
@@ -169,7 +152,7 @@ def verify(results: Results) -> str:
     faults += _table(config, results)
     if faults:
         raise UserError("\n".join(faults))
-    files = len(_digests(results))
+    files = len(digests_of(results))
     told = f"{results.root}: {files} files and {count} measurements of images match"
     return f"{told}; edited since they were made: {', '.join(sorted(edited))}" if edited else told
 

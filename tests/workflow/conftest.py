@@ -89,7 +89,7 @@ def planned_jobs(done: subprocess.CompletedProcess[str]) -> set[tuple[str, str]]
     for rule, body in jobs:
         run = re.search(r"^    wildcards: row=(\S+)$", body, re.M)
         found.add((rule, run[1] if run else ""))
-    return found - {("all", ""), ("config", "")}
+    return found - {("all", "")}
 
 
 def planned(done: subprocess.CompletedProcess[str]) -> set[str]:

@@ -17,7 +17,8 @@ from ssimbad.evaluation.metrics import of_images
 from ssimbad.files import read_json, sha256_file, write_json
 from ssimbad.layout import Results
 from ssimbad.phases.slices import phase_json
-from ssimbad.verify import verify, write_digests
+from ssimbad.report.digests import write_digests
+from ssimbad.verify import verify
 from tests.conftest import run_cli
 from tests.workflow.conftest import ROWS
 

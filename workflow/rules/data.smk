@@ -1,27 +1,8 @@
-localrules:
-    config,
-
-
-rule config:
-    """Write the merged config, which every command reads."""
-    output:
-        str(FILES.config),
-    log:
-        str(FILES.log("config")),
-    conda:
-        "../../environment.yml"
-    params:
-        text=to_yaml(CONFIG),
-    shell:
-        "printf %s {params.text:q} > {output:q} 2> {log:q}"
-
-
 rule data:
     """Prepare images, XDoG sketches, reference pairs and their attribution as one packed store."""
     input:
         users_images(),
         code("data"),
-        config=MERGED,
     output:
         DATA,
     log:
@@ -44,7 +25,6 @@ rule phi:
     input:
         DATA,
         code("phi"),
-        config=MERGED,
     output:
         phi=PHI,
         ranking=f"{RESULTS}/phi/ranking.csv",

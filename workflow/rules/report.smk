@@ -16,7 +16,6 @@ rule report:
         expand(f"{RESULTS}/sweep/{{row}}.csv", row=CONFIG.swept_rows),
         expand(f"{RESULTS}/oracle/{{row}}.csv", row=CONFIG.guided_rows),
         code("report"),
-        config=MERGED,
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=figures_of(CONFIG)),

@@ -3,7 +3,6 @@ rule train:
     input:
         DATA,
         code("train"),
-        config=MERGED,
         phi=PHI,
     output:
         checkpoint=f"{RESULTS}/checkpoints/train/{{row}}.safetensors",
@@ -32,7 +31,6 @@ rule refine:
     input:
         DATA,
         code("refine"),
-        config=MERGED,
         checkpoint=pretrained_checkpoint,
     output:
         checkpoint=f"{RESULTS}/checkpoints/refine/{{row}}.safetensors",
@@ -61,7 +59,6 @@ rule infer:
     input:
         DATA,
         code("infer"),
-        config=MERGED,
         checkpoint=own_checkpoint,
     output:
         directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS)),
@@ -87,7 +84,6 @@ rule evaluate:
         DATA,
         code("evaluate"),
         expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS),
-        config=MERGED,
         record=f"{RESULTS}/images/{{row}}/infer.json",
     output:
         expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),
@@ -111,7 +107,6 @@ rule sweep:
     input:
         DATA,
         code("sweep"),
-        config=MERGED,
         checkpoint=own_checkpoint,
     output:
         f"{RESULTS}/sweep/{{row}}.csv",
@@ -135,7 +130,6 @@ rule oracle:
     input:
         DATA,
         code("oracle"),
-        config=MERGED,
         checkpoint=own_checkpoint,
     output:
         f"{RESULTS}/oracle/{{row}}.csv",
