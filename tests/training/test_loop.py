@@ -316,6 +316,7 @@ def _stage(results: Results, values: dict, stage: str, row: str) -> None:
     run_phase(values, stage, results, row)
 
 
+@pytest.mark.kill
 def test_a_killed_run_resumes_to_the_same_numbers(prepared: Results, tmp_path: Path) -> None:
     values = tiny_values()
     values["refine"] |= {"steps": 10, "checkpoint_every": 2}
@@ -364,6 +365,7 @@ def _wait_for_steps(process: subprocess.Popen[bytes]) -> None:
         text += byte
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize(
     ("stage", "row", "steps", "times"),
     [("train", "ssimbad", 150, 2), ("refine", "ssimbad_refined", 60, 1)],
