@@ -145,7 +145,7 @@ def _run(arguments: argparse.Namespace) -> None:
         from ssimbad.config.files import load, to_yaml
         from ssimbad.config.schema import describe
 
-        print(describe() if arguments.describe else to_yaml(load(arguments.config)), end="")
+        print(describe() if arguments.describe else to_yaml(load(arguments.config)).rstrip())
     elif arguments.command == "verify":
         from ssimbad.layout import Results
         from ssimbad.verify import verify

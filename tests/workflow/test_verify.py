@@ -16,10 +16,9 @@ from ssimbad.evaluation.measure import read_results
 from ssimbad.evaluation.metrics import of_images
 from ssimbad.files import read_json, sha256_file, write_json
 from ssimbad.layout import Results
-from ssimbad.phases.slices import phase_json
 from ssimbad.report.digests import write_digests
 from ssimbad.verify import verify
-from tests.conftest import run_cli
+from tests.conftest import config_file, run_cli
 from tests.workflow.conftest import ROWS
 
 
@@ -169,15 +168,15 @@ def test_a_change_is_found(verified: Results, tmp_path: Path, name: str) -> None
 def test_images_depend_on_the_number_of_threads_by_no_more_than_promised(
     finished: Results, tmp_path: Path
 ) -> None:
-    text = phase_json(load_merged(finished.root / "config.yaml"), "infer", "ssimbad_refined")
+    values = load_merged(finished.config).model_dump(mode="json")
     images = []
     for threads in (1, 2):
         root = tmp_path / str(threads)
         root.mkdir()
         for part in ("data", "phi", "checkpoints"):
             (root / part).symlink_to(finished.root / part)
-        arguments = ("ssimbad_refined", "--results", str(root), "--json", text)
-        done = run_cli("infer", *arguments, OMP_NUM_THREADS=str(threads))
+        config = config_file(values, Results(root))
+        done = run_cli("infer", "ssimbad_refined", "--config", config, OMP_NUM_THREADS=str(threads))
         assert done.returncode == 0, done.stderr
         names = Split(finished.data, "test").names
         images.append(read_results(Results(root).images("ssimbad_refined") / "cross", names, 32))

@@ -256,7 +256,7 @@ def test_a_wrong_config_is_one_line_before_any_work(tmp_path: Path) -> None:
     done = snakemake(tmp_path / "results", overlay="train: {lr: -1.0}")
     assert done.returncode != 0
     told = [line for line in done.stderr.splitlines() if "train.lr" in line]
-    overlay = tmp_path / "results.yaml"
+    overlay = tmp_path / "results.overlay.yaml"
     assert told == [f"snakemake: {overlay}: train.lr: -1.0: input should be greater than 0"]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "results").exists()

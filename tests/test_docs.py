@@ -1,0 +1,39 @@
+"""What the documents name is there."""
+
+import re
+
+import pytest
+
+from ssimbad.methods import rows
+from ssimbad.phases import PHASES
+from tests.conftest import REPOSITORY
+
+DOCUMENTS = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document) -> None:
+    links = re.findall(r"\]\(([^)#]+)", document.read_text())
+    missing = [link for link in links if not link.startswith(("http", "<"))]
+    assert [link for link in missing if not (document.parent / link).exists()] == []
+
+
+def test_the_architecture_names_modules_and_functions_that_are_there() -> None:
+    text = (REPOSITORY / "docs/architecture.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)(?:: (\w+))?`", text)
+    assert len(named) > 20
+    for path, function in named:
+        found = REPOSITORY / "src/ssimbad" / path
+        assert found.exists(), path
+        assert f"def {function}" in found.read_text() if function else True, (path, function)
+
+
+def test_the_glossary_has_every_phase() -> None:
+    (line,) = [x for x in glossary() if x.startswith("| phase ")]
+    assert re.findall(r"`(\w+)`", line) == list(PHASES)
+    assert "ssimbad_refined" in rows()
+
+
+def glossary() -> list[str]:
+    text = (REPOSITORY / "docs/architecture.md").read_text()
+    return text.split("## Glossary")[1].splitlines()
