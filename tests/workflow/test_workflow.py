@@ -281,42 +281,59 @@ def test_the_users_own_images_go_through_the_same_workflow(tmp_path: Path) -> No
     assert "data" in planned(snakemake(tmp_path / "results", "-n", overlay=overlay))
 
 
-def blocks_of(document: str) -> dict[str, str]:
-    """The files that a page of docs/ shows, by the path it gives them."""
+def extend(project: Path, document: str) -> str:
+    """Do to the project what a page of docs/ says: its files, and what stands at their end or in config.yaml.
+
+    Returns:
+        The page.
+    """
     text = (REPOSITORY / "docs" / document).read_text()
-    return dict(re.findall(r"^`(src/\S+)`:\n\n```python\n(.*?)```", text, re.M | re.S))
+    block = r"```python\n(.*?)```"
+    for path, module in re.findall(rf"^`(src/\S+)`:\n\n{block}", text, re.M | re.S):
+        (project / path).parent.mkdir(exist_ok=True)
+        (project / path).write_text(module)
+    for path, lines in re.findall(rf"[Aa]t the end of `(src/\S+)`:\n\n{block}", text, re.S):
+        with (project / path).open("a") as stream:
+            stream.write(f"\n\n{lines}")
+    config = (project / "config.yaml").read_text()
+    for section in re.findall(r"```yaml\n(.*?)```", text, re.S):
+        if section.startswith("  "):  # below the line `data:`
+            config = config.replace("\ndata:\n", f"\ndata:\n{section}")
+        elif not section.startswith("rows:"):
+            config += f"\n{section}"
+    (project / "config.yaml").write_text(config)
+    return text
 
 
 def test_what_the_documents_add_is_found_everywhere(extended: Path) -> None:
-    """A method, a metric and a figure of a few lines each; what other rows have is kept."""
-    for path, module in blocks_of("add-a-method.md").items():
-        (extended / path).parent.mkdir(exist_ok=True)
-        (extended / path).write_text(module)
-    method = (REPOSITORY / "docs/add-a-method.md").read_text()
-    section, rows = re.findall(r"```yaml\n(.*?)```", method, re.S)
-    with (extended / "config.yaml").open("a") as stream:
-        stream.write(f"\n{section}")
-    results, rows = extended / "results", f"{rows}sweep: {{rows: []}}\n"
+    """A method; then a metric, a figure, a setting and a source of a few lines each."""
+    (rows,) = re.findall(r"^rows: .*\n", extend(extended, "add-a-method.md"), re.M)
     own = {("train", "regression"), ("infer", "regression"), ("evaluate", "regression")}
-    assert planned_jobs(snakemake(results, "-n", overlay=rows)) == own | {("report", "")}
-    added = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/extend.md").read_text(), re.S)
-    for path, text in zip(("evaluation/metrics.py", "report/figures.py"), added, strict=False):
-        with (extended / "src/ssimbad" / path).open("a") as stream:
-            stream.write(f"\n\n{text}")
-    done = snakemake(results, overlay=rows)
+    overlay = f"{rows}sweep: {{rows: []}}\n"
+    # What other rows have is kept.
+    assert planned_jobs(snakemake(extended / "results", "-n", overlay=overlay)) == own | {
+        ("report", "")
+    }
+    extend(extended, "extend.md")
+    results = extended / "results-extended"
+    overlay = (
+        "rows: [reference, regression]\nsweep: {rows: []}\noracle: {rows: []}\n"
+        "data: {source: stripes, stripes: {train: 24, validation: 4, test: 6}}\n"
+    )
+    done = snakemake(results, overlay=overlay)
     assert done.returncode == 0, done.stderr
+    with (results / "table.csv").open() as stream:
+        found = {(x["method"], x["setting"], x["metric"]) for x in csv.DictReader(stream)}
+    assert {("regression", "one", "mae"), ("reference", "same", "mae")} <= found
     with (results / "systems.csv").open() as stream:
         systems = {line["method"]: line for line in csv.DictReader(stream)}
-    assert list(systems) == ["reference", "regression", "ssimbad", "ssimbad_refined"]
     assert float(systems["regression"]["network_calls"]) == 1
-    page = (results / "index.html").read_text()
-    assert '"regression"' in page
-    metric = re.search(r"METRICS\[\"(\w+)\"\]|Metric\(\s*\"(\w+)\"", added[0])
-    figure = re.search(r"@figure\(\s*\"(\w+)\"", added[1])
-    assert metric
-    assert figure
-    name = metric[1] or metric[2]
-    with (results / "table.csv").open() as stream:
-        assert {x["method"] for x in csv.DictReader(stream) if x["metric"] == name} == set(systems)
-    assert (results / f"figures/{figure[1]}.png").exists()
-    assert f"figures/{figure[1]}.png" in page
+    page, findings = (results / "index.html").read_text(), (results / "findings.md").read_text()
+    assert "Plain regression" in page
+    assert "MAE" in findings
+    for figure in ("fidelity_and_palette", "qualitative_one"):
+        assert f"figures/{figure}.png" in page
+        assert (results / f"figures/{figure}.png").stat().st_size > 5000
+    manifest = json.loads((results / "data/manifest.json").read_text())
+    assert manifest["source"] == "stripes"
+    assert (results / "images/regression/one").is_dir()

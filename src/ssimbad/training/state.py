@@ -31,6 +31,14 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
     return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{prefix}{key}")]
 
 
+def _read_identity(path: Path) -> Any:
+    """Another training's identity; nothing of a damaged one, which is no reason not to train."""
+    try:
+        return read_json(path)
+    except UserError:
+        return {}
+
+
 def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -98,7 +106,7 @@ class SavedState:
         """Note whose state is to come; a line tells of each other training's that is kept."""
         for other in sorted(self.run.glob(f"*/{_IDENTITY}")):
             if other.with_name(_STATE).exists():
-                changed = ", ".join(_differences(read_json(other), self.identity))
+                changed = ", ".join(_differences(_read_identity(other), self.identity))
                 _tell(
                     f"{other.parent}: holds an unfinished training of other {shown(changed)}, and is kept:"
                     " undo that change to go on with it. This training starts at step 0"
