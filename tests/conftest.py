@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import torch
 import yaml
 from PIL import Image
 from torch import Tensor
+from xdist.scheduler import LoadScopeScheduling
 
 from ssimbad.config.files import load
 from ssimbad.config.schema import validate
@@ -35,20 +37,28 @@ SMALL_UNET = UNetConfig(
 
 
 _SHARING = "tests/workflow/"
-"""Tests of one group share the finished tiny run, and so a process; DVC's have a project of their own."""
+"""Tests of these files share the finished tiny run, and so a process; DVC's have a project of their own."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file stay together, where ``-n`` runs several processes; long ones begin first."""
+    """Tests that run whole workflows are marked, and begin first."""
     for item in items:
-        path = item.path.relative_to(REPOSITORY).as_posix()
-        group = path
-        if path.startswith(_SHARING):
+        if item.nodeid.startswith(_SHARING):
             item.add_marker("workflow")
-            group = path if path.endswith("test_dvc.py") else _SHARING
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
+    items.sort(key=lambda item: not item.nodeid.startswith(_SHARING))
+
+
+class _ByFile(LoadScopeScheduling):
+    """Where ``-n`` runs several processes, each takes a file's tests together, or those that share a run."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return _SHARING if file.startswith(_SHARING) and "dvc" not in file else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
+    """Have pytest-xdist share the tests so."""
+    return _ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)
