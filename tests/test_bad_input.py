@@ -167,6 +167,11 @@ CONFIGS: dict[str, tuple[Callable[[Path], object], str]] = {
         overlay_of("train: {steps: 3}\ntrain: {batch: 4}"),
         "overlay.yaml: not valid YAML .key 'train' stands twice",
     ),
+    "key that is no text": (overlay_of("train: {{ steps }}"), "not valid YAML .a key is a list or"),
+    "value that holds itself": (
+        overlay_of("rows: &all [*all]"),
+        "rows.0: .*should be a valid string",
+    ),
     "unknown key": (
         overlay_of("train: {step: 3}"),
         "overlay.yaml: train.step: 3: no such key: keys here are steps",
@@ -176,6 +181,7 @@ CONFIGS: dict[str, tuple[Callable[[Path], object], str]] = {
     "value out of range": (overlay_of("train: {lr: -1.0}"), "train.lr: -1.0: .*greater than 0"),
     "number that is none": (overlay_of("train: {lr: .nan}"), "train.lr: NaN: .*finite number"),
     "unknown row": (overlay_of("rows: [magic]"), "rows: .*no row 'magic': rows are animediffusion"),
+    "path that no system has": (overlay_of('results: "\\0"'), 'results: "..0000": .*pattern'),
     "sizes that do not fit each other": (overlay_of("data: {size: 44}"), "data.size: 44: .*of 8"),
 }
 

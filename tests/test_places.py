@@ -46,6 +46,19 @@ def linked_images(root: Path) -> Places:
     return root / "results", root / "images"
 
 
+def a_file(root: Path) -> Places:
+    (root / "file").write_text("mine")
+    return root / "file/results", images_in(root / "images")
+
+
+def a_link_to(target: str) -> Callable[[Path], Places]:
+    def make(root: Path) -> Places:
+        (root / "results").symlink_to(target)
+        return root / "results", images_in(root / "images")
+
+    return make
+
+
 def not_a_store(root: Path) -> Places:
     (root / "results/data").mkdir(parents=True)
     picture(0).save(root / "results/data/mine.png")
@@ -68,6 +81,9 @@ PLACES: dict[str, tuple[Callable[[Path], Places], str]] = {
         lambda r: (".", images_in(r / "images")),
         "results: .: holds the folder that the command runs in",
     ),
+    "results in the place of a file": (a_file, "results: .*/file is no folder"),
+    "results that are a broken link": (a_link_to("nowhere"), "results: .* is no folder"),
+    "results that are a link to itself": (a_link_to("results"), "results: .* is no folder"),
     "another's files in the data phase's place": (
         not_a_store,
         "results/data/mine.png: is not of the data phase",

@@ -55,9 +55,17 @@ class Results:
 
 def _outputs(root: Path) -> Iterator[Path]:
     """The results folder, and the folders that links below it lead to."""
-    yield root.resolve()
+    yield Path(os.path.realpath(root))
     for level in ("*", "*/*", "*/*/*"):
-        yield from (path.resolve() for path in root.glob(level) if path.is_symlink())
+        # Of a link that leads to itself, Path.resolve would make an error.
+        yield from (Path(os.path.realpath(p)) for p in root.glob(level) if p.is_symlink())
+
+
+def no_folder(results: str) -> str | None:
+    """The first of a results folder's parents, and it, that is there and is no folder, or a link to none."""
+    path = Path(results)
+    found = next(p for p in (path, *path.parents, Path(".")) if os.path.lexists(p))
+    return None if os.path.isdir(found) else str(found)
 
 
 def overlap(results: str, given: dict[str, str]) -> list[str]:

@@ -145,6 +145,13 @@ def test_the_papers_size_is_planned_without_its_memory(tmp_path: Path) -> None:
     assert 0 < most < 1.5 * 2**10
 
 
+def test_the_command_plans_every_row() -> None:
+    done = run_cli("plan", "--config", "config/tiny.yaml", "--gpu", "A100")
+    assert done.returncode == 0, done.stderr
+    for row in validate(tiny_values()).rows:
+        assert re.search(rf"^infer +{row} ", done.stdout, re.M)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -234,8 +234,36 @@ def test_a_state_of_another_run_is_kept_and_a_damaged_one_is_not_resumed(
     state.write_bytes(whole[:500])
     again, summary = run(prepared, tmp_path, Scalar())
     assert not summary["resumed"]
-    assert told(capsys)[0].startswith(f"{state}: not readable, starting over")
+    damaged, other = told(capsys)
+    assert damaged.startswith(f"{state}: not readable, starting over")
+    assert "holds an unfinished training" in other
+    assert not other.startswith(str(state.parent))
     pd.testing.assert_frame_equal(first, again)
+
+
+def test_a_training_whose_identity_is_damaged_is_not_said_to_be_of_another_config(
+    prepared: Results, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run(prepared, tmp_path, Scalar())
+    (state,) = tmp_path.glob("*/last.ckpt")
+    state.with_name("identity.json").write_text("[1]")
+    run(prepared, tmp_path, Scalar(), identity=IDENTITY | {"code": "other"})
+    (line,) = told(capsys)
+    assert line.startswith(f"{state.parent}: holds an unfinished training, and is kept: of what, ")
+    assert "undo" not in line
+
+
+def test_a_state_that_may_not_be_read_is_refused_and_kept(
+    prepared: Results, tmp_path: Path
+) -> None:
+    run(prepared, tmp_path, Scalar())
+    (state,) = tmp_path.glob("*/last.ckpt")
+    kept = sorted(path.name for path in state.parent.iterdir())
+    state.unlink()
+    state.mkdir()  # as little readable as another owner's, for root too
+    with pytest.raises(UserError, match=r"last.ckpt: not readable .*, and is kept$"):
+        run(prepared, tmp_path, Scalar())
+    assert sorted(path.name for path in state.parent.iterdir()) == kept
 
 
 def test_only_a_training_with_a_saved_state_is_told_of(

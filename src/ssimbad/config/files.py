@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import yaml
 
 from ssimbad.config.schema import Config, validate
 from ssimbad.errors import UserError, shown
-from ssimbad.layout import overlap
+from ssimbad.layout import no_folder, overlap
 
 BASE = Path("config.yaml")
 """The default config; other files are overlays on it."""
@@ -25,6 +26,10 @@ class _Loader(yaml.SafeLoader):
 def _distinct_keys(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a key is a list or a mapping", key.start_mark
+            )
         if key.value in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f"key {key.value!r} stands twice", key.start_mark
@@ -40,14 +45,14 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{shown(path)}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable ({shown(error)})") from None
+        raise UserError(f"{shown(path)}: not readable ({shown(error)})") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2000-99-99
         detail = shown(" ".join(str(error).split()))
-        raise UserError(f"{path}: not valid YAML ({detail})") from None
+        raise UserError(f"{shown(path)}: not valid YAML ({detail})") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path}: must hold keys and values")
+        raise UserError(f"{shown(path)}: must hold keys and values")
     return values
 
 
@@ -104,7 +109,9 @@ def load(overlays: list[Path], values: dict[str, Any] | None = None, base: Path 
 def _check_places(config: Config, where: str) -> None:
     """Refuse a results folder in which a run could write over what is the user's."""
     faults = overlap(config.results, config.data.make_source(config.seed).users_paths)
-    if Path.cwd().is_relative_to(Path(config.results).resolve()):
+    if place := no_folder(config.results):
+        faults.append(f"results: {shown(config.results)}: {shown(place)} is no folder")
+    if Path.cwd().is_relative_to(os.path.realpath(config.results)):
         faults.append(
             f"results: {shown(config.results)}: holds the folder that the command runs in"
         )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Config(Section):
     """The config, without the methods' sections; :func:`schema` is with them."""
 
-    results: str = Field(min_length=1, description="folder of everything the run leaves")
+    results: str = Field(pattern=r"^[^\x00]+$", description="folder of everything the run leaves")
     seed: int = Field(ge=0, description="seed of all randomness but training's")
     seeds: list[int] = Field(
         min_length=1, description="training seeds; every trained row is trained with each"
@@ -195,6 +195,14 @@ def schema() -> type[Config]:
     return create_model("Config", __base__=Config, __validators__=validators, **sections)
 
 
+def _json(value: Any) -> str:
+    """A value as JSON; one that JSON cannot hold (that holds itself, or keys of other types) as Python's."""
+    try:
+        return json.dumps(value, default=str)
+    except (TypeError, ValueError):
+        return repr(value)
+
+
 def _fault(error: Any) -> str:
     path = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
@@ -203,11 +211,10 @@ def _fault(error: Any) -> str:
         known: Any = schema()
         for part in error["loc"][:-1]:
             known = known.model_fields[part].annotation
-        value = json.dumps(error["input"], default=str)
-        return f"{path}: {value}: no such key: keys here are {', '.join(known.model_fields)}"
+        return f"{path}: {_json(error['input'])}: no such key: keys here are {', '.join(known.model_fields)}"
     message = error["msg"].removeprefix("Value error, ")
     value = error["input"]
-    shown = "" if isinstance(value, dict) else f": {json.dumps(value, default=str)}"
+    shown = "" if isinstance(value, dict) else f": {_json(value)}"
     return f"{path}{shown}: {message[0].lower()}{message[1:]}".removeprefix(": ")
 
 

@@ -31,12 +31,13 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
     return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{prefix}{key}")]
 
 
-def _read_identity(path: Path) -> Any:
-    """Another training's identity; nothing of a damaged one, which is no reason not to train."""
+def _read_identity(path: Path) -> dict[str, Any] | None:
+    """Another training's identity; None of a damaged one, which is no reason not to train."""
     try:
-        return read_json(path)
+        identity = read_json(path)
     except UserError:
-        return {}
+        return None
+    return identity if isinstance(identity, dict) else None
 
 
 def _tell(line: str) -> None:
@@ -93,11 +94,17 @@ class SavedState:
             yield
 
     def saved_step(self) -> int | None:
-        """The step to go on from; None where there is no state, or, as a line tells, a damaged one."""
+        """The step to go on from; None where there is no state, or, as a line tells, a damaged one.
+
+        Raises:
+            UserError: the system does not let it be read, which says nothing of its worth.
+        """
         if not self.file.exists():
             return None
         try:
             return torch.load(self.file, map_location="cpu", weights_only=True)["global_step"]
+        except OSError as error:
+            raise UserError(f"{self.file}: not readable ({error.strerror}), and is kept") from None
         except Exception as error:  # torch raises many kinds for a damaged file
             _tell(f"{self.file}: not readable, starting over ({type(error).__name__})")
             return None
@@ -105,12 +112,20 @@ class SavedState:
     def begin(self) -> None:
         """Note whose state is to come; a line tells of each other training's that is kept."""
         for other in sorted(self.run.glob(f"*/{_IDENTITY}")):
-            if other.with_name(_STATE).exists():
-                changed = ", ".join(_differences(_read_identity(other), self.identity))
+            if other.parent == self.folder or not other.with_name(_STATE).exists():
+                continue
+            identity = _read_identity(other)
+            if identity is None:
                 _tell(
-                    f"{other.parent}: holds an unfinished training of other {shown(changed)}, and is kept:"
-                    " undo that change to go on with it. This training starts at step 0"
+                    f"{other.parent}: holds an unfinished training, and is kept: of what, its"
+                    f" {_IDENTITY} does not say. This training starts at step 0"
                 )
+                continue
+            changed = ", ".join(_differences(identity, self.identity))
+            _tell(
+                f"{other.parent}: holds an unfinished training of other {shown(changed)}, and is kept:"
+                " undo that change to go on with it. This training starts at step 0"
+            )
         write_json(self.folder / _IDENTITY, self.identity)
 
     def keep_weights(self, steps: Iterable[int]) -> None:

@@ -38,7 +38,8 @@ class FolderConfig(Section):
     """The user's images."""
 
     path: str = Field(
-        description="the folder, .tar, .tar.gz or .zip, absolute or from where the command runs"
+        pattern=r"^[^\x00]*$",
+        description="the folder, .tar, .tar.gz or .zip, absolute or from where the command runs",
     )
     validation: float = Field(
         ge=0,
