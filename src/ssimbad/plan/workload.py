@@ -198,9 +198,7 @@ class Workload:
     def __init__(self, config: Config, counts: dict[str, int], gpus: int) -> None:
         self.config, self.counts, self.gpus = config, counts, gpus
         for run in config.runs:
-            model_of(
-                run.method
-            )  # a module may compute as it is imported, which fake tensors cannot
+            model_of(run.method)  # some compute as they are imported, which fake tensors cannot
         self._colorizing = cache(self._make_colorizing)
         self._calls: dict[str, dict[Any, Any]] = {}
 
