@@ -133,6 +133,17 @@ def test_the_command_refuses_too(tmp_path: Path) -> None:
     assert everything_in(tmp_path) == before
 
 
+def test_a_place_that_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/data").write_text("mine")
+    overlay = overlay_of(tmp_path / "results", images_in(tmp_path / "a"), tmp_path / "overlay.yaml")
+    done = run_cli("data", "--config", "config/tiny.yaml", "--config", str(overlay))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"ssimbad: {tmp_path}/results/data: Not a directory"
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "results/data").read_text() == "mine"
+
+
 def test_places_apart_are_accepted(tmp_path: Path) -> None:
     images = images_in(tmp_path / "results-of-mine")
     given = os.path.relpath(images, REPOSITORY)

@@ -8,7 +8,7 @@ from ssimbad.config.files import load, to_yaml
 from ssimbad.data.schema import STORE
 from ssimbad.dvc_adoption import check_adopted
 from ssimbad.errors import UserError
-from ssimbad.files import write_if_new
+from ssimbad.files import refusal, write_if_new
 from ssimbad.interruption import ASKED_BY, begin_run, leave_with_dvc
 from ssimbad.layout import Results
 from ssimbad.methods import Run
@@ -61,6 +61,8 @@ onstart:
         write_if_new(FILES.config, to_yaml(CONFIG))
     except UserError as error:
         refuse(error)
+    except OSError as error:
+        refuse(refusal(error) or error)
 
 
 RUNS = CONFIG.runs
