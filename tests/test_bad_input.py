@@ -19,12 +19,14 @@ from safetensors.torch import load_file, save_file
 
 from ssimbad.config.files import load
 from ssimbad.config.schema import validate
+from ssimbad.dvc_adoption import adopt, check_adopted
 from ssimbad.errors import UserError
 from ssimbad.files import write_json
 from ssimbad.layout import Results
 from ssimbad.methods import Run
 from ssimbad.phases.slices import phase_json
 from ssimbad.training import checkpoint
+from ssimbad.verify import verify
 from tests.conftest import REPOSITORY, config_file, run_phase, table_of, tiny_values
 
 
@@ -195,6 +197,28 @@ def test_a_bad_config_is_refused(tmp_path: Path, name: str) -> None:
         load([path])
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    "text", [b"a: [", b"- 1", b"", b"\xff", b"schema: x", b"stages: {data: 3}"]
+)
+def test_a_lock_that_is_not_dvcs_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "dvc.lock").write_bytes(text)
+    for command in (adopt, lambda: check_adopted(tmp_path / ".snakemake")):
+        with pytest.raises(UserError, match=r"^dvc.lock: not readable"):
+            command()
+
+
+def test_a_manifest_that_is_none_is_told_of(results: Results) -> None:
+    (results.root / "config.yaml").write_text(yaml.safe_dump(tiny_values()))
+    write_json(results.root / "digests.json", {})
+    write_json(results.data / "manifest.json", {"files": 3, "items": 1})
+    with pytest.raises(UserError, match=r"data/manifest.json: not a data manifest"):
+        verify(results)
 
 
 ELSEWHERE = {

@@ -48,6 +48,17 @@ for _ in range(2):
     assert modes == {"text": mode, "weights": mode}
 
 
+def test_a_linked_folder_is_filled_where_the_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch/old").touch()
+    (tmp_path / "folder").symlink_to("scratch")
+    with whole_folder(tmp_path / "folder") as part:
+        (part / "new").touch()
+    assert (tmp_path / "folder").is_symlink()
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "scratch"]
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_files_join_a_folder_together_or_not_at_all(tmp_path: Path, there: bool) -> None:
     folder = tmp_path / "a"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssimbad.config.files import load
+from ssimbad.config.files import load, load_merged, write_merged
 from ssimbad.data.prepare import prepare
 from ssimbad.errors import UserError
 from ssimbad.layout import Results
@@ -131,6 +131,39 @@ def test_the_command_refuses_too(tmp_path: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"ssimbad: {overlay}: results: ")
     assert everything_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["# mine\nseed: 3\n", "seed: 3\n", "- 1\n", "a: ["])
+def test_a_users_file_is_not_replaced_by_the_merged_config(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"config.yaml: was not left by a run") as caught:
+        write_merged(load([]), path)
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == text
+
+
+def test_a_merged_config_is_replaced_by_another_runs(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for seed in (3, 4):
+        write_merged(load([], {"seed": seed}), path)
+        assert load_merged(path).seed == seed
+    former = yaml.safe_load(path.read_text())
+    former["train"].pop("steps")
+    path.write_text(yaml.safe_dump(former, sort_keys=False))
+    write_merged(load([]), path)
+    assert load_merged(path) == load([])
+
+
+def test_a_place_that_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/data").write_text("mine")
+    overlay = overlay_of(tmp_path / "results", images_in(tmp_path / "a"), tmp_path / "overlay.yaml")
+    done = run_cli("data", "--config", "config/tiny.yaml", "--config", str(overlay))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"ssimbad: {tmp_path}/results/data: Not a directory"
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "results/data").read_text() == "mine"
 
 
 def test_places_apart_are_accepted(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from ssimbad.config.files import load, to_yaml
+from ssimbad.config.files import load, write_merged
 from ssimbad.data.schema import STORE
 from ssimbad.dvc_adoption import check_adopted
 from ssimbad.errors import UserError
-from ssimbad.files import write_if_new
+from ssimbad.files import refusal
 from ssimbad.interruption import ASKED_BY, begin_run, leave_with_dvc
 from ssimbad.layout import Results
 from ssimbad.methods import Run
@@ -51,16 +51,21 @@ RESULTS = str(FILES.root)
 if workflow.is_main_process:
     leave_with_dvc()
 if not workflow.modifier.is_main_snakefile():  # a module has no onstart of its own
-    write_if_new(FILES.config, to_yaml(CONFIG))
+    try:
+        write_merged(CONFIG, FILES.config)
+    except UserError as error:
+        refuse(error)
 
 
 onstart:
     try:
         begin_run(FILES.root)
         check_adopted(Path(".snakemake"))
-        write_if_new(FILES.config, to_yaml(CONFIG))
+        write_merged(CONFIG, FILES.config)
     except UserError as error:
         refuse(error)
+    except OSError as error:
+        refuse(refusal(error) or error)
 
 
 RUNS = CONFIG.runs

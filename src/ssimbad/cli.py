@@ -16,7 +16,7 @@ from pathlib import Path
 from ssimbad import __version__
 from ssimbad.distributed import is_launcher, launch
 from ssimbad.errors import UserError
-from ssimbad.files import is_full
+from ssimbad.files import is_full, refusal
 from ssimbad.interruption import ASKED_BY, STOPPED, Stopped, exit_on_sigterm, signal_when_gone
 from ssimbad.methods import Run
 from ssimbad.phases import PHASES
@@ -186,7 +186,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if not is_full(error):
+        full = f"{error.filename or 'disk'}: no space left on the disk"
+        told = full if is_full(error) else refusal(error)
+        if told is None:
             raise
-        print(f"ssimbad: {error.filename or 'disk'}: no space left on the disk", file=sys.stderr)
+        print(f"ssimbad: {told}", file=sys.stderr)
         sys.exit(1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from ssimbad.errors import UserError, shown
 
@@ -83,8 +84,15 @@ def _is_project() -> bool:
 
 
 def _stages() -> dict[str, Any]:
-    # YAML 1.2, as DVC writes it: to PyYAML a number like 1e-06 is text.
-    return YAML(typ="safe").load(_LOCK)["stages"]
+    try:
+        # YAML 1.2, as DVC writes it: to PyYAML a number like 1e-06 is text.
+        lock = YAML(typ="safe").load(_LOCK)
+    except (YAMLError, ValueError):  # ValueError: no text
+        lock = None
+    stages = lock.get("stages") if isinstance(lock, dict) else None
+    if not isinstance(stages, dict) or not all(isinstance(s, dict) for s in stages.values()):
+        raise UserError(f"{_LOCK}: not readable as DVC's lock of its stages")
+    return stages
 
 
 def check_adopted(snakemake: Path) -> None:
@@ -119,10 +127,10 @@ def adopt() -> None:
     """
     if not _is_project():
         raise UserError(f"{_LOCK}: no such file beside a .dvc folder: there is nothing to adopt")
-    status = json.loads(_output_of("dvc", "status", "--json"))
     stages = _stages()
+    status = json.loads(_output_of("dvc", "status", "--json"))
     # The later stages' params are the whole config.
-    config = max((_params(stage) for stage in stages.values()), key=len)
+    config = max((_params(stage) for stage in stages.values()), key=len, default={})
     dirty = _dirty(stages, status, config)
     commands = [stage["cmd"] for name, stage in stages.items() if name not in dirty]
     if commands:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssimbad.errors import UserError
+from ssimbad.errors import UserError, shown
 
 _NOTHING = 1 << 16  # bytes; a disk with less than that free is full
 
@@ -25,6 +25,16 @@ def is_full(error: BaseException) -> bool:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     # safetensors passes the system's number on in its text only.
     return f"os error {errno.ENOSPC}" in str(error)
+
+
+def refusal(error: OSError) -> str | None:
+    """A line on a file that the system does not let be written or read where it is; None of other errors."""
+    kinds = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
+    if not isinstance(error, kinds) and error.errno not in (errno.EROFS, errno.ENAMETOOLONG):
+        return None
+    # Of a rename the second is what it was to become.
+    name = error.filename2 or error.filename
+    return f"{shown(name)}: {error.strerror}" if name else None
 
 
 def _left_behind(path: Path) -> Iterator[Path]:
@@ -98,9 +108,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path``; on success it replaces ``path``.
 
+    Of a link, such as one to another disk, that is the folder which it leads to.
+
     Raises:
         UserError: the disk is full.
     """
+    path = Path(os.path.realpath(path))
     with _part(path) as part:
         part.mkdir()
         yield part

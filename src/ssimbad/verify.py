@@ -120,7 +120,8 @@ def verify(results: Results) -> str:
     config = load_merged(results.root / "config.yaml")
     faults = _changed_files(results)
     manifest = read_json(results.data / "manifest.json")
-    if not isinstance(manifest, dict) or not {"files", "items"} <= manifest.keys():
+    known = isinstance(manifest, dict) and {"files", "items"} <= manifest.keys()
+    if not known or not isinstance(manifest["files"], dict):
         raise UserError(
             "\n".join([*faults, f"{results.data / 'manifest.json'}: not a data manifest"])
         )

@@ -10,6 +10,7 @@ import yaml
 
 from ssimbad.config.schema import Config, validate
 from ssimbad.errors import UserError, shown
+from ssimbad.files import read_text, write_if_new
 from ssimbad.layout import no_folder, overlap
 
 BASE = Path("config.yaml")
@@ -128,6 +129,33 @@ def load_merged(path: Path) -> Config:
     return validate(_read(path), str(path))
 
 
+def _dumped(values: dict[str, Any]) -> str:
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
 def to_yaml(config: Config) -> str:
     """The whole config as a file that :func:`load` and :func:`load_merged` read."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return _dumped(config.model_dump(mode="json"))
+
+
+def _is_merged(path: Path) -> bool:
+    """Whether a file is a config as a run leaves it, of today's keys or a former version's."""
+    try:
+        values = _read(path)
+    except UserError:
+        return False
+    return values.keys() >= Config.model_fields.keys() and _dumped(values) == read_text(path)
+
+
+def write_merged(config: Config, path: Path) -> None:
+    """Leave the merged config for the phases of a run.
+
+    Raises:
+        UserError: another file lies there, such as an overlay that the user wrote.
+    """
+    if os.path.lexists(path) and not _is_merged(path):
+        raise UserError(
+            f"{shown(path)}: was not left by a run, which would replace it by its merged config: move it"
+            " away, or choose another results folder"
+        )
+    write_if_new(path, to_yaml(config))
