@@ -208,7 +208,7 @@ def test_a_lock_that_is_not_dvcs_is_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".dvc").mkdir()
     (tmp_path / "dvc.lock").write_bytes(text)
-    for command in (adopt, lambda: check_adopted(tmp_path / ".snakemake")):
+    for command in (adopt, lambda: check_adopted(tmp_path, lambda path: False)):
         with pytest.raises(UserError, match=r"^dvc.lock: not readable"):
             command()
 

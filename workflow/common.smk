@@ -4,6 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake.io import IOFile
+
 from ssimbad.config.files import load, write_merged
 from ssimbad.data.schema import STORE
 from ssimbad.dvc_adoption import check_adopted
@@ -36,9 +38,11 @@ def refuse(error):
     sys.exit(1)
 
 
-BASE = Path("config.yaml")
-# Another folder than this workflow's may be worked in, and this be a module of another workflow.
-if not BASE.exists():
+# The default config is this workflow's own, also where another folder is worked in, or another workflow has it as
+# a module.
+if workflow.modifier.is_main_snakefile():
+    BASE = Path(os.path.relpath(Path(workflow.basedir) / "config.yaml"))
+else:
     BASE = Path(workflow.source_path("../config.yaml"))
 try:
     # What --configfile and --config say; the files are read again, as the default is, for their faults.
@@ -57,10 +61,15 @@ if not workflow.modifier.is_main_snakefile():  # a module has no onstart of its 
         refuse(error)
 
 
+def is_known(path):
+    """Whether Snakemake has a record of the job that made a file."""
+    return workflow.persistence.metadata(IOFile(path, None)) is not None
+
+
 onstart:
     try:
         begin_run(FILES.root)
-        check_adopted(Path(".snakemake"))
+        check_adopted(FILES.root, is_known)
         write_merged(CONFIG, FILES.config)
     except UserError as error:
         refuse(error)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ssimbad.errors import UserError, shown
 
 _CHILD = "SSIMBAD_TOUCHING"
 _LOCK = Path("dvc.lock")
+_OLD = 1  # second since the epoch; not 0, which Snakemake takes for no time at all
 
 
 _CONDUCT = {"config.yaml", "Snakefile", "workflow"}
@@ -74,7 +76,7 @@ def _output_of(tool: str, *arguments: str) -> str:
 
 def _make_old(path: Path) -> None:
     for each in (path, *path.rglob("*")):
-        os.utime(each, (1, 1))  # not 0, which Snakemake takes for no time at all
+        os.utime(each, (_OLD, _OLD))
 
 
 def _is_project() -> bool:
@@ -95,23 +97,28 @@ def _stages() -> dict[str, Any]:
     return stages
 
 
-def check_adopted(snakemake: Path) -> None:
+def check_adopted(results: Path, is_known: Callable[[str], bool]) -> None:
     """Stop before results that DVC brought are made anew.
 
     Args:
-        snakemake: Snakemake's own folder, ``.snakemake``.
+        results: the results folder.
+        is_known: whether Snakemake has a record of the job that made a file.
 
     Raises:
-        UserError: there are such results, and Snakemake has no record of any.
+        UserError: DVC has locked results here, and Snakemake does not know a file of them; or ``dvc.lock``
+            is not readable.
     """
-    if not _is_project() or any((snakemake / "metadata").glob("*")):
+    stages = _stages() if _is_project() else {}
+    outs = [out["path"] for stage in stages.values() for out in stage.get("outs", [])]
+    if not any(Path(out).is_relative_to(results) for out in outs):
         return
-    outs = [out["path"] for stage in _stages().values() for out in stage.get("outs", [])]
-    if brought := next((path for path in outs if Path(path).exists()), None):
-        raise UserError(
-            f"{shown(brought)}: was brought by DVC: `ssimbad adopt` has Snakemake take over what DVC brought,"
-            " then run this again; or remove the results to make them anew"
-        )
+    dear = (results / "data/manifest.json", *sorted(results.glob("checkpoints/*/*.safetensors")))
+    for path in filter(Path.exists, dear):
+        if path.stat().st_mtime > _OLD and not is_known(str(path)):
+            raise UserError(
+                f"{shown(path)}: was brought by DVC: `ssimbad adopt` has Snakemake take over what DVC"
+                " brought, then run this again; or remove the results to make them anew"
+            )
 
 
 def adopt() -> None:

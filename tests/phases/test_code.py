@@ -19,7 +19,8 @@ from ssimbad.provenance import digests, packages
 
 CONDUCT = re.compile(
     r"ssimbad(\.phases(\.code|\.slices)?|\.provenance|\.config(\..*)?|\.schema|(\.\w+)+\.schema)?"
-    rf"|ssimbad\.methods\.(declaration|{'|'.join(methods())})|ssimbad\.data\.sources(\..*)?|ssimbad\.layout"
+    rf"|ssimbad\.methods\.(declaration|{'|'.join(methods())})|ssimbad\.data\.sources(\..*)?|ssimbad\.training\.state"
+    r"|ssimbad\.(layout|files|errors|interruption)"
 )
 """What brings values to a phase or notes what it ran: config, schemas, declarations, places of files."""
 ROWS = ["reference", "ssimbad", "ssimbad_refined"]
@@ -74,6 +75,9 @@ def test_what_is_listed_holds_all_that_running_a_phase_runs(ran: dict[str, list[
         ("ssimbad.networks.scft", set()),
         ("ssimbad.methods.edm.model", set()),
         ("ssimbad.paper", set()),
+        ("ssimbad.methods.ssimbad", set()),
+        ("ssimbad.files", set()),
+        ("ssimbad.training.state", set()),
         ("ssimbad.phases.slices", set()),
     ],
 )
@@ -81,6 +85,10 @@ def test_a_module_is_the_business_of_the_phases_that_run_it(module: str, phases:
     run = Run("ssimbad_refined")
     listed = {n: code_of(n, run if p.suits else None) for n, p in PHASES.items() if n != "report"}
     assert {name for name, code in listed.items() if module in code} == phases
+
+
+def test_titles_are_the_reports_business() -> None:
+    assert {f"ssimbad.methods.{name}" for name in methods()} <= code_of("report").keys()
 
 
 def test_a_model_is_its_own_rows_business_alone() -> None:

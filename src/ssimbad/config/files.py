@@ -86,23 +86,24 @@ def load(overlays: list[Path], values: dict[str, Any] | None = None, base: Path 
     Args:
         overlays: files that say what differs; one may be an overlay on another, its key ``extends``.
         values: what else differs, on top of all.
-        base: the default config; it may be missing where an overlay is a whole config, as a run leaves it.
+        base: the default config, which is not read where the first overlay is a whole config.
 
     Raises:
         UserError: a file or a value is at fault, or the results would lie where the user's files are.
     """
-    merged = _read(base) if base.exists() or not overlays else {}
-    for path in overlays:
-        merged = _overlay(merged, _read_overlay(path))
+    changes = [_read_overlay(path) for path in overlays]
+    if overlays and changes[0].keys() >= Config.model_fields.keys():
+        merged: dict[
+            str, Any
+        ] = {}  # a whole config, as a run leaves it, whatever config.yaml is now
+    else:
+        merged = _read(base)
+    for values_of_file in changes:
+        merged = _overlay(merged, values_of_file)
     # Snakemake hands on what the files say, this key too.
     merged = _overlay(merged, {k: v for k, v in (values or {}).items() if k != _EXTENDS})
     where = str(overlays[-1] if overlays else base)
-    try:
-        config = validate(merged, where)
-    except UserError:
-        if base.exists():
-            raise
-        raise UserError(f"{base}: no such file, which {where} is an overlay on") from None
+    config = validate(merged, where)
     _check_places(config, where)
     return config
 

@@ -10,7 +10,7 @@ from ssimbad.devices import compile_in_place, device_of
 from ssimbad.distributed import process_group, world_of
 from ssimbad.files import sha256_file, write_json, write_text
 from ssimbad.phases.code import code_of
-from ssimbad.provenance import code_version, digests, machine, packages
+from ssimbad.provenance import code_version, machine, packages
 from ssimbad.training import checkpoint
 from ssimbad.training.loop import TrainingStage, fit
 from ssimbad.training.schema import Schedule, in_steps
@@ -59,11 +59,11 @@ def fit_and_save(
             {"stage": stage} | schedule.model_dump(mode="json"),
         ],
     }
-    code = code_of(stage, run)
+    code = code_version(code_of(stage, run))
     identity = {
         "config": config.values,
         "header": {k: v for k, v in header.items() if k not in ("config", "stages")},
-        "code": digests(code),
+        "code": code["modules"],
         "torch": version("torch"),
     }
     saved = SavedState(results.work(run), identity)
@@ -96,7 +96,7 @@ def fit_and_save(
             "parameters": sum(p.numel() for p in method.parameters()),
             "checkpoint": sha256_file(results.checkpoint(run)),
             "packages": packages(),
-            "code": code_version(code),
+            "code": code,
             "machine": machine(device),
             "processes": world.size,
         },
