@@ -15,9 +15,8 @@ from ssimbad.layout import no_folder, overlap
 
 BASE = Path("config.yaml")
 """The default config; other files are overlays on it."""
-_EXTENDS = (
-    "extends"  # key of an overlay: the file, seen from its own folder, that it is an overlay on
-)
+# Key of an overlay: the file, seen from its own folder, that it is an overlay on.
+_EXTENDS = "extends"
 
 
 class _Loader(yaml.SafeLoader):
@@ -92,14 +91,11 @@ def load(overlays: list[Path], values: dict[str, Any] | None = None, base: Path 
         UserError: a file or a value is at fault, or the results would lie where the user's files are.
     """
     changes = [_read_overlay(path) for path in overlays]
-    if overlays and changes[0].keys() >= Config.model_fields.keys():
-        merged: dict[
-            str, Any
-        ] = {}  # a whole config, as a run leaves it, whatever config.yaml is now
-    else:
-        merged = _read(base)
-    for values_of_file in changes:
-        merged = _overlay(merged, values_of_file)
+    # A whole config, as a run leaves it, stands alone, whatever config.yaml is meanwhile.
+    is_whole = bool(changes) and changes[0].keys() >= Config.model_fields.keys()
+    merged = {} if is_whole else _read(base)
+    for change in changes:
+        merged = _overlay(merged, change)
     # Snakemake hands on what the files say, this key too.
     merged = _overlay(merged, {k: v for k, v in (values or {}).items() if k != _EXTENDS})
     where = str(overlays[-1] if overlays else base)

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def read_phi(results: Results) -> Phi:
-    """The φ that the phi phase chose."""
+    """The φ that the phi phase chose.
+
+    Raises:
+        UserError: its file is missing, or holds none.
+    """
     stored = read_json(results.phi / "phi.json")
     try:
         return Phi(**{key: stored[key] for key in ("name", "c", "sigma_min", "sigma_max")})
