@@ -48,7 +48,7 @@ class Draws:
         return self._of_own(chosen.reshape(self._images, -1))
 
     def noise(self, images: Tensor) -> Tensor:
-        """Standard normal noise for ``images`` (B, …), drawn on their device: a GPU's differs from a CPU's."""
+        """Standard normal noise for ``images`` (B, …), drawn where they are: a GPU's differs."""
         if images.device.type == "cpu":
             return self.normal(*images.shape[1:]).to(images)
         seed = int(torch.randint(2**62, (), generator=self._generator))
