@@ -72,7 +72,7 @@ class DenoisingMethod(RefinedMethod):
     def training_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Denoising loss, plus the structural term where configured."""
         target = batch.target
-        sigma = self.draw_sigma(draws).to(target)
+        sigma = self.draw_sigma(draws).to(target, non_blocking=True)
         noise = draws.noise(target)
         condition = draws.dropout(batch.condition(), self.config.conditioning_dropout)
         denoised = self.denoise(target + per_image(sigma) * noise, sigma, condition)
@@ -110,7 +110,8 @@ class DenoisingMethod(RefinedMethod):
                 return checkpoint(self.denoise, x, sigma, condition, use_reentrant=False)
             return self.denoise(x, sigma, condition)
 
-        sigmas = self.spacing.sampling_sigmas(refinement.steps, refinement.last_call).to(noise)
+        sigmas = self.spacing.sampling_sigmas(refinement.steps, refinement.last_call)
+        sigmas = sigmas.to(noise, non_blocking=True)
         return SAMPLERS["euler"](denoise, sigmas[0] * noise, sigmas)
 
     def colorize(
