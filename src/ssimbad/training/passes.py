@@ -47,5 +47,7 @@ class Stages:
         if not pretrained:
             total += passes(in_steps(self.train, images), None)
         steps = math.ceil(total / schedule.batch)
-        epochs = schedule.epochs and max(1, round(steps * schedule.batch / images))
-        return schedule.model_copy(update={"steps": steps, "epochs": epochs})
+        seen = steps * schedule.batch
+        units = {"epochs": max(1, round(seen / images)), "images": seen}
+        kept = {unit: length for unit, length in units.items() if getattr(schedule, unit)}
+        return schedule.model_copy(update={"steps": steps} | kept)
