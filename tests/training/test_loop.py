@@ -85,6 +85,7 @@ def run(
     refinement: RefinementConfig | None = None,
 ):
     stage = TrainingStage(
+        name="train" if refinement is None else "refine",
         schedule=config,
         refinement=refinement,
         train=Split(prepared.data, "train"),

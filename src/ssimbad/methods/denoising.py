@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,8 +14,9 @@ from ssimbad.diffusion.guidance import guided
 from ssimbad.diffusion.preconditioning import edm_weight, per_image, precondition
 from ssimbad.diffusion.samplers import SAMPLERS
 from ssimbad.methods.base import Batch, Noise, RefinedMethod
-from ssimbad.methods.schema import DenoisingConfig, RefinementConfig, SamplingConfig
+from ssimbad.methods.schema import OWN, DenoisingConfig, RefinementConfig, SamplingConfig
 from ssimbad.networks.unet import UNet
+from ssimbad.noise.transforms import parse
 from ssimbad.similarity import ssim
 
 if TYPE_CHECKING:
@@ -86,10 +88,18 @@ class DenoisingMethod(RefinedMethod):
     def trajectory(self, refinement: Section, done: float) -> Section:
         """Single steps at first."""
         assert isinstance(refinement, RefinementConfig)
-        single = done < refinement.single_step
+        single = refinement.is_single(done)
         return refinement.model_copy(update={"steps": 1}) if single else refinement
 
-    def rollout(self, batch: Batch, draws: Draws, refinement: Section) -> Tensor:
+    def sigmas(self, sampling: SamplingConfig) -> Tensor:
+        """The noise levels that a sampler steps through, falling to 0: (steps + 1,) float64."""
+        spacing = self.spacing
+        if sampling.spacing != OWN:
+            name, c = parse(sampling.spacing)
+            spacing = replace(spacing, name=name, c=c)
+        return spacing.sampling_sigmas(sampling.steps, sampling.last_call)
+
+    def rollout(self, batch: Batch, draws: Draws, refinement: Section | None) -> Tensor:
         """Euler sampling from fresh noise."""
         assert isinstance(refinement, RefinementConfig)
         noise = draws.noise(batch.target)
@@ -115,5 +125,5 @@ class DenoisingMethod(RefinedMethod):
             return guided(lambda c: self.denoise(x, sigma, c), condition, sampling.guidance)
 
         start = noise(0)
-        sigmas = self.spacing.sampling_sigmas(sampling.steps, sampling.last_call).to(start)
+        sigmas = self.sigmas(sampling).to(start)
         return SAMPLERS[sampling.sampler](denoise, sigmas[0] * start, sigmas).clamp(-1, 1)

@@ -51,12 +51,13 @@ from ssimbad.training.lightning import (
 )
 from ssimbad.training.objective import objectives
 from ssimbad.training.optimizer import build, clip_gradients
-from ssimbad.training.schema import RefineConfig, Schedule, learning_rate
+from ssimbad.training.schema import Schedule, learning_rate
 
 if TYPE_CHECKING:
     from ssimbad.data.schema import WarpConfig
     from ssimbad.data.store import Split
-    from ssimbad.methods.base import Batch, TrainedMethod
+    from ssimbad.methods.base import Batch, NetworkMethod
+    from ssimbad.methods.declaration import Stage
     from ssimbad.schema import Section
     from ssimbad.training.objective import ByProgress, Objective
     from ssimbad.training.state import SavedState
@@ -69,8 +70,10 @@ class TrainingStage:
     """How a stage of a method is trained; with the weights it starts from, all that decides the outcome.
 
     Attributes:
-        schedule: how to optimise, counted in steps; a :class:`RefineConfig` for the refinement stage.
-        refinement: that stage's part of the method's section, None for the first stage.
+        name: ``train`` or ``refine``, by which randomness is drawn.
+        schedule: how to optimise, counted in steps; a ``RefineConfig`` where it is on the images that the
+            method makes.
+        refinement: the part of that name of the method's section, where the stage is the refinement.
         train, validation: the splits; the latter may be empty where it does not choose.
         warp: how references are warped.
         redrawn: the share of training references that are another drawing in the image's colours.
@@ -80,6 +83,7 @@ class TrainingStage:
         world: the processes that share the batches, in one process group.
     """
 
+    name: Stage
     schedule: Schedule
     refinement: Section | None
     train: Split
@@ -90,11 +94,6 @@ class TrainingStage:
     weights: str
     device: torch.device
     world: World = SINGLE
-
-    @property
-    def name(self) -> str:
-        """``train`` or ``refine``."""
-        return "refine" if isinstance(self.schedule, RefineConfig) else "train"
 
     def draws(self, address: str, number: int, images: int) -> Draws:
         """The randomness of batch ``number``, of so many images in all, for training or validation."""
@@ -107,7 +106,7 @@ class _Module(LightningModule):
 
     def __init__(
         self,
-        method: TrainedMethod,
+        method: NetworkMethod,
         stage: TrainingStage,
         objective_at: ByProgress,
         validation_objective: Objective,
@@ -387,7 +386,7 @@ def _hardware(device: torch.device, world: World) -> dict[str, Any]:
 
 
 def fit(
-    method: TrainedMethod, stage: TrainingStage, saved: SavedState, label: str
+    method: NetworkMethod, stage: TrainingStage, saved: SavedState, label: str
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Train a stage of ``method``, which ends with the best validated weights.
 

@@ -63,7 +63,7 @@ class AnimeDiffusion(RefinedMethod):
         predicted = self.network(torch.cat([noisy, condition], 1), t.to(target, non_blocking=True))
         return {"noise": ((predicted - noise) ** 2).mean()}
 
-    def rollout(self, batch: Batch, draws: Draws, refinement: Section) -> Tensor:
+    def rollout(self, batch: Batch, draws: Draws, refinement: Section | None) -> Tensor:
         """DDIM from the inverted truth; the inversion has no gradient."""
         assert isinstance(refinement, AnimeDiffusionRefinement)
         target, condition = batch.target, batch.condition()
