@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ssimbad.data.test_set import TestSet
+from ssimbad.data.image_set import ImageSet
 from ssimbad.evaluation.compare import read_runs, table
 from ssimbad.layout import Results
 from ssimbad.report.page import write_gallery, write_page
@@ -25,7 +25,7 @@ def test_a_setting_put_into_the_table_is_colorized_measured_and_shown(
     results.data.symlink_to(prepared.data)
     for phase in ("infer", "evaluate"):
         run_phase(values, phase, results, "reference")
-    test_set = TestSet(results.data, values["seed"], phase_of(values, "data").data.warp)
+    test_set = ImageSet(results.data, "test", values["seed"], phase_of(values, "data").data.warp)
     first, images = test_set.names[0], results.images("reference")
     for name in test_set.names:
         own = (images / f"one/{name}.png").read_bytes()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
     from ssimbad.methods.base import Method
     from ssimbad.schema import Section
 
@@ -47,7 +47,7 @@ def counted_calls(method: Method) -> Iterator[list[int]]:
 def colorized(
     method: Method,
     sampling: Section | None,
-    test_set: TestSet,
+    test_set: ImageSet,
     setting: str,
     device: torch.device,
     names: list[str],

@@ -1,4 +1,4 @@
-"""The settings in which the test set is colorized: the one list of whose image is the reference.
+"""The settings in which held-out images are colorized: the one list of whose image is the reference.
 
 Inference, measurement, tables, figures, the page and the rules follow from it. It is quick to import.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -16,13 +17,16 @@ class Setting:
     Attributes:
         title: what people read.
         reference: what the reference is, for captions.
-        partners: takes the names of the test images and the pairs of ``pairs.csv``; gives by name whose
+        partners: takes the names of a split's images and their pairs of ``pairs.csv``; gives by name whose
             image is the reference.
+        truth: what the colorized images are measured against: the sketches' own images, or these drawings
+            in their partners' colours, which only a source that renders them has.
     """
 
     title: str
     reference: str
     partners: Callable[[list[str], dict[str, str]], dict[str, str]]
+    truth: Literal["own", "recoloured"] = "own"
 
 
 SETTINGS = {

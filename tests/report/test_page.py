@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssimbad.data.image_set import ImageSet
 from ssimbad.data.store import Split, read_pairs
-from ssimbad.data.test_set import TestSet
 from ssimbad.layout import Results
 from ssimbad.report.page import write_gallery, write_page
 from tests.conftest import phase_of, tiny_values
@@ -28,7 +28,7 @@ def results(prepared: Results, tmp_path_factory: pytest.TempPathFactory) -> Resu
     results.root.mkdir()
     results.data.symlink_to(prepared.data)
     config = phase_of(tiny_values(), "data").data
-    test_set = TestSet(results.data, 42, config.warp)
+    test_set = ImageSet(results.data, "test", 42, config.warp)
     write_gallery(test_set, results)
     for row in ROWS:
         for setting in ("same", "cross"):

@@ -29,7 +29,7 @@ from ssimbad.settings import SETTINGS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
     from ssimbad.evaluation.pairs import Networks
     from ssimbad.evaluation.schema import EvaluateConfig
     from ssimbad.layout import Results
@@ -112,10 +112,10 @@ class Measurer:
     """
 
     def __init__(
-        self, test_set: TestSet, config: EvaluateConfig, networks: Networks, cache: Path
+        self, test_set: ImageSet, config: EvaluateConfig, networks: Networks, cache: Path
     ) -> None:
         self.test_set, self.config, self.networks = test_set, config, networks
-        self.truth = test_set.truth(test_set.names)
+        self.truth = test_set.images(test_set.names)
         _ = networks.lpips  # weights that cannot be had are told of before any work
         self._open_features = partial(
             _Features, networks.weights, config.batch, networks.device, cache

@@ -22,7 +22,7 @@ from ssimbad.settings import SETTINGS
 from ssimbad.similarity import ssim
 
 if TYPE_CHECKING:
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
     from ssimbad.evaluation.schema import OracleConfig
     from ssimbad.methods.denoising import DenoisingMethod
     from ssimbad.methods.schema import SamplingConfig
@@ -77,7 +77,7 @@ def guided_euler(
 def oracle(
     method: DenoisingMethod,
     sampling: SamplingConfig,
-    test_set: TestSet,
+    test_set: ImageSet,
     config: OracleConfig,
     resamples: int,
     networks: Networks,
@@ -103,7 +103,7 @@ def oracle(
     if config.guide == "lpips":
         distance = lambda x, y: networks.lpips(x, y).flatten()  # noqa: E731
 
-    truth = test_set.truth(names).to(device).float() / 255
+    truth = test_set.images(names).to(device).float() / 255
     start = test_set.noise(names, device)(0)
     sigmas = method.spacing.sampling_sigmas(sampling.steps, sampling.last_call).to(start)
     records = []

@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ssimbad.data.test_set import TestSet
+from ssimbad.data.image_set import ImageSet
 from ssimbad.devices import compile_in_place, device_of
 from ssimbad.distributed import all_gather, process_group, world_of
 from ssimbad.files import sha256_file, write_json
@@ -42,7 +42,10 @@ def run(config: PhaseConfig, results: Results) -> None:
     device = device_of(config.device, world)
     if config.compile and method.backbone is not None:
         compile_in_place(method.backbone, device)
-    test_set, folder = TestSet(results.data, config.seed, config.data.warp), results.images(run)
+    test_set, folder = (
+        ImageSet(results.data, "test", config.seed, config.data.warp),
+        results.images(run),
+    )
     with process_group(world, device):
         method = method.to(device).eval()
         start = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ssimbad.data.sources.base import HELD_OUT
 from ssimbad.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def disk(config: Config, counts: dict[str, int], lines: list[Line]) -> list[Byte
     pixels = config.data.size**2
     source = config.data.make_source(config.seed)
     drawings = counts["train"] if source.redrawn_share else 0
+    drawings += sum(counts[split] for split in HELD_OUT) if source.recolours else 0
     store = sum(counts.values()) * pixels * _CHANNELS + drawings * pixels * 3
     stages = [line for line in lines if line.phase in ("train", "refine")]
     checkpoints = sum(_FLOAT * line.parameters * line.runs for line in stages)

@@ -170,10 +170,10 @@ def _read(path: Path) -> np.ndarray:
 
 def qualitative(run: FinishedRun, setting: str) -> Figure:
     """Sketch, reference, every row's output and the truth of the first test images."""
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
 
     results = run.results
-    names = TestSet(results.data, run.config.seed).names[:_SHOWN]
+    names = ImageSet(results.data, "test", run.config.seed).names[:_SHOWN]
     lines = [
         ("sketch", results.gallery / "sketch"),
         ("reference", results.gallery / f"reference_{setting}"),

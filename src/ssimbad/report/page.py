@@ -19,7 +19,7 @@ from ssimbad.settings import SETTINGS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
     from ssimbad.layout import Results
 
 _FILES = {
@@ -34,7 +34,7 @@ _FILES = {
 }
 
 
-def write_gallery(test_set: TestSet, results: Results) -> None:
+def write_gallery(test_set: ImageSet, results: Results) -> None:
     """Write ``gallery/<kind>/<name>.png``: what the rows' images are to be seen beside."""
     with whole_folder(results.gallery) as part:
         kinds = ("sketch", "truth", *(f"reference_{setting}" for setting in SETTINGS))
@@ -47,7 +47,7 @@ def write_gallery(test_set: TestSet, results: Results) -> None:
 
         for name in test_set.names:
             save("sketch", name, test_set.sketches([name]))
-            save("truth", name, test_set.truth([name]))
+            save("truth", name, test_set.images([name]))
             for setting in SETTINGS:
                 _, reference = test_set.inputs([name], setting)
                 save(f"reference_{setting}", name, to_pixels(reference))
@@ -58,7 +58,7 @@ def write_page(
     table: str,
     attribution: str,
     drawn: list[str],
-    test_set: TestSet,
+    test_set: ImageSet,
     results: Results,
 ) -> None:
     """Write ``index.html``.

@@ -1,4 +1,4 @@
-"""The test set: what a method is given of it, and what its images are measured against."""
+"""A held-out split: what a method is given of it, and what its images are measured against."""
 
 from __future__ import annotations
 
@@ -20,31 +20,36 @@ if TYPE_CHECKING:
     from ssimbad.data.schema import WarpConfig
 
 
-class TestSet:
-    """The test images of a run, by name.
+class ImageSet:
+    """The validation or test images of a run, by name.
 
     Args:
         data: the packed store.
+        split: ``validation`` or ``test``.
         seed: the run's.
         warp: how references are warped; None where no method is given any.
 
     Attributes:
         names: of the images, in the store's order.
         size: side of the images in pixels.
-        partners: by setting and name, whose image is the reference.
+        partners: by setting and name, whose image is the reference. It has the settings that there are for
+            this split: a single image has no cross reference, and a truth may not be known.
         seed: the run's.
 
     Raises:
         UserError: the store cannot be read.
     """
 
-    def __init__(self, data: Path, seed: int, warp: WarpConfig | None = None) -> None:
+    def __init__(self, data: Path, split: str, seed: int, warp: WarpConfig | None = None) -> None:
         self.seed = seed
-        self._split, self._warp = Split(data, "test"), warp
+        self._split, self._warp = Split(data, split), warp
         self.names, self.size = self._split.names, self._split.size
-        pairs = read_pairs(data)
+        pairs = {n: other for n, other in read_pairs(data).items() if n in self._split.index}
         self.partners = {
-            name: setting.partners(self.names, pairs) for name, setting in SETTINGS.items()
+            name: partners
+            for name, setting in SETTINGS.items()
+            if (partners := setting.partners(self.names, pairs)).keys() == self._split.index.keys()
+            and (setting.truth == "own" or len(self._split.recoloured))
         }
 
     def _indices(self, names: list[str]) -> list[int]:
@@ -54,13 +59,19 @@ class TestSet:
         """(B, 1, S, S) uint8."""
         return self._split.sketch_pixels(self._indices(names))
 
-    def truth(self, names: list[str]) -> Tensor:
+    def images(self, names: list[str]) -> Tensor:
         """The sketches' own images: (B, 3, S, S) uint8."""
         return self._split.image_pixels(self._indices(names))
 
+    def truth(self, names: list[str], setting: str) -> Tensor:
+        """What colorized images are measured against in a setting: (B, 3, S, S) uint8."""
+        if SETTINGS[setting].truth == "own":
+            return self.images(names)
+        return self._split.recoloured_pixels(self._indices(names))
+
     def references(self, names: list[str], setting: str) -> Tensor:
         """The references before they are warped: (B, 3, S, S) uint8."""
-        return self.truth([self.partners[setting][name] for name in names])
+        return self.images([self.partners[setting][name] for name in names])
 
     def inputs(self, names: list[str], setting: str) -> tuple[Tensor, Tensor]:
         """What a method is given: sketches (B, 1, S, S) and warped references (B, 3, S, S), in [-1, 1].
