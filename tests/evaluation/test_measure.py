@@ -19,7 +19,7 @@ from ssimbad.evaluation.statistics import bootstrap_interval
 from ssimbad.layout import Results
 from ssimbad.methods import Run
 from ssimbad.pretrained.networks import Inception
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import inferred
 from tests.conftest import run_phase, tiny_values
 
 NAMES = ["a", "b", "c"]
@@ -63,7 +63,7 @@ def test_a_row_is_measured_against_truth_and_reference(
     pairs = read_pairs(prepared.data)
     results, run = Results(tmp_path), Run("ssimbad")
     results.data.symlink_to(prepared.data)
-    for setting in SETTINGS:
+    for setting in inferred():
         shifted = results.images(run) / setting
         shifted.mkdir(parents=True)
         for name in split.names:
@@ -88,6 +88,13 @@ def test_a_row_is_measured_against_truth_and_reference(
     # The same images in another order: the sets are equal.
     assert found["metrics"]["fid"]["value"] == pytest.approx(0, abs=1e-3)
     assert found["provenance"]["made"] == "by hand"
+    # The exact cross truth is known of drawn faces, and the same images are measured against it.
+    exact = json.loads((results.metrics(run) / "cross_exact.json").read_text())
+    recoloured = split.recoloured_pixels(list(range(6))).float() / 255
+    expected = psnr(given, recoloured).tolist()
+    assert [exact["per_image"][name]["psnr"] for name in split.names] == pytest.approx(expected)
+    assert exact["metrics"]["palette"] == found["metrics"]["palette"]
+    assert exact["provenance"]["images"] == found["provenance"]["images"]
     assert set(found["provenance"]["weights"]) == {"lpips", "fid"}
 
 

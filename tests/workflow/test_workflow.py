@@ -31,7 +31,7 @@ def test_table(finished: Results) -> None:
         lines = list(csv.DictReader(stream))
     found = {(x["method"], x["setting"], x["metric"]): x for x in lines}
     assert {key[0] for key in found} == set(ROWS)
-    assert len(found) == len(ROWS) * 2 * len(METRICS)
+    assert len(found) == len(ROWS) * 3 * len(METRICS)
     for (row, _, metric), line in found.items():
         if METRICS[metric].of == "set":
             assert (line["value"] == "") == (row == "reference")
@@ -91,7 +91,7 @@ def test_findings_give_a_verdict_on_every_claim(finished: Results) -> None:
     assert "Not tested" not in text
     verdicts = re.findall(r"\*\*(\w+)\*\* \|$", text, re.M)
     assert set(verdicts) <= {"supported", "contradicted", "undecided"}
-    assert len(verdicts) == len(CLAIMS) * 2 * len(of_images()) + len(ROWS) * len(against("truth"))
+    assert len(verdicts) == len(CLAIMS) * 3 * len(of_images()) + len(ROWS) * len(against("truth"))
     with (finished.root / "comparisons.csv").open() as stream:
         lines = list(csv.DictReader(stream))
     with (finished.root / "table.csv").open() as stream:

@@ -61,7 +61,7 @@ rule infer:
         code("infer"),
         checkpoint=own_checkpoint,
     output:
-        directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS)),
+        directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=inferred())),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     log:
         log_of("infer"),
@@ -83,10 +83,10 @@ rule evaluate:
     input:
         DATA,
         code("evaluate"),
-        expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS),
+        expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=inferred()),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     output:
-        expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),
+        expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=CONFIG.settings),
     log:
         log_of("evaluate"),
     benchmark:

@@ -1,4 +1,4 @@
-"""Images of the test set, measured against the sketches' truth and their references."""
+"""Images of the test set, measured against their truth and their references."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ssimbad.files import sha256_file, whole_file, write_json
 from ssimbad.pretrained.fetching import fetch
 from ssimbad.pretrained.networks import Inception
 from ssimbad.provenance import machine, packages
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import images_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,7 +115,6 @@ class Measurer:
         self, test_set: ImageSet, config: EvaluateConfig, networks: Networks, cache: Path
     ) -> None:
         self.test_set, self.config, self.networks = test_set, config, networks
-        self.truth = test_set.images(test_set.names)
         _ = networks.lpips  # weights that cannot be had are told of before any work
         self._open_features = partial(
             _Features, networks.weights, config.batch, networks.device, cache
@@ -133,7 +132,7 @@ class Measurer:
 
         Args:
             folder: holds ``<name>.png`` for every test image and nothing else.
-            setting: in which they were made.
+            setting: in which they were made, and against whose truth.
             of_set: whether to compute metrics of the whole set. Of images that are copies of the test
                 images they say nothing, and are None.
             label: what the progress bar says.
@@ -143,12 +142,11 @@ class Measurer:
         """
         names, batch = self.test_set.names, self.config.batch
         pixels = read_results(folder, names, self.test_set.size)
+        truths = self.test_set.truth(names, setting)
         reference = self.test_set.references(names, setting)
         columns: dict[str, list[Tensor]] = {metric: [] for metric in of_images()}
         with torch.inference_mode():
-            for parts in zip(
-                *(t.split(batch) for t in (pixels, self.truth, reference)), strict=True
-            ):
+            for parts in zip(*(t.split(batch) for t in (pixels, truths, reference)), strict=True):
                 images, truth, references = (part.float() / 255 for part in parts)
                 pairs = Pairs(images, truth, references, self.networks)
                 for metric, values in pairs.measured(list(columns)).items():
@@ -160,7 +158,7 @@ class Measurer:
             metrics[metric] = {"value": float(column.mean()), "ci_low": low, "ci_high": high}
         features = []
         if of_set:
-            features = [self.features.of(pixels, label), self.features.of(self.truth, "the truth")]
+            features = [self.features.of(pixels, label), self.features.of(truths, "the truth")]
         for metric in of_sets():
             value = METRICS[metric].compute(*features) if of_set else None
             metrics[metric] = {"value": value, "ci_low": None, "ci_high": None}
@@ -176,7 +174,7 @@ class Measurer:
 
     def measure_run(self, run: Run, setting: str, results: Results) -> dict[str, Any]:
         """As :meth:`measure`, of a run's images in a setting."""
-        folder = results.images(run) / setting
+        folder = results.images(run) / images_of(setting)
         # The images of a row without networks are copies of the test images.
         return self.measure(folder, setting, run.stage != "none", f"{run} {setting}")
 
@@ -184,7 +182,7 @@ class Measurer:
 def write_measurements(
     measurer: Measurer, run: Run, record: dict[str, Any], results: Results
 ) -> None:
-    """Measure a run's images and write ``metrics/<run>/<setting>.json`` for each setting.
+    """Measure a run's images and write ``metrics/<run>/<setting>.json`` for each setting there is.
 
     Args:
         measurer: what measures.
@@ -197,7 +195,7 @@ def write_measurements(
     """
     start = time.monotonic()
     test_set = measurer.test_set
-    for setting in SETTINGS:
+    for setting in test_set.partners:
         found = measurer.measure_run(run, setting, results)
         write_json(
             results.metrics(run) / f"{setting}.json",

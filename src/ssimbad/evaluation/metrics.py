@@ -163,6 +163,7 @@ class Metric:
         of: each image, with intervals and paired differences; or the whole set, with neither.
         against: what images are compared with.
         note: what the table says of it below; ``{n}``, ``{size}`` and ``{ms_ssim_scales}`` are filled in.
+        main: whether it has a column of the main table, or of the one below it.
     """
 
     title: str
@@ -173,6 +174,7 @@ class Metric:
     of: Literal["image", "set"] = "image"
     against: Literal["truth", "reference"] = "truth"
     note: str = ""
+    main: bool = True
 
     @property
     def heading(self) -> str:
@@ -211,6 +213,7 @@ METRICS = {
         ".4f",
         kernel_distance,
         of="set",
+        main=False,
         note="KID: unbiased, same features, cubic kernel, all pairs. A copy of the reference has neither: "
         "it is made of the test images themselves.",
     ),

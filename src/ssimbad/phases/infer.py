@@ -15,7 +15,7 @@ from ssimbad.methods import model_of
 from ssimbad.phases.code import code_of
 from ssimbad.phases.trained import read_trained
 from ssimbad.provenance import code_version, machine
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import inferred
 
 if TYPE_CHECKING:
     from ssimbad.layout import Results
@@ -50,7 +50,7 @@ def run(config: PhaseConfig, results: Results) -> None:
         method = method.to(device).eval()
         start = time.monotonic()
         with counted_calls(method) as calls:
-            for setting in SETTINGS:
+            for setting in inferred():
                 images_of = partial(colorized, method, config.method, test_set, setting, device)
                 write_images(
                     images_of,
@@ -64,7 +64,7 @@ def run(config: PhaseConfig, results: Results) -> None:
     if world.rank == 0:
         record |= {
             "seconds": round(time.monotonic() - start, 2),
-            "network_calls": sum(counts) / (len(SETTINGS) * len(test_set.names)),
+            "network_calls": sum(counts) / (len(inferred()) * len(test_set.names)),
             "parameters": count_parameters(method),
             "machine": machine(device),
             "processes": world.size,
