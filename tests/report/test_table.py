@@ -48,7 +48,15 @@ def write_measurements(results: Results, run: str, rise: float = 0, change: floa
             "per_image": {
                 f"image {i}": {m: values[m] + i * change for m in of_images()} for i in range(12)
             },
-            "provenance": {"infer": {"parameters": 1234, "network_calls": 2.0}},
+            "floor": dict.fromkeys(of_sets(), 1.5),
+            "provenance": {
+                "infer": {
+                    "parameters": 1234,
+                    "network_calls": 2.0,
+                    "seconds": 12.0,
+                    "noise_spread": {"levels": 3.25, "images": 8, "samples": 4},
+                }
+            },
         }
         folder = results.metrics(run)
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,6 +107,12 @@ def test_tables_say_what_was_measured(results: Results) -> None:
     markdown = (results.root / "table.md").read_text()
     assert "20.00 [19.50, 20.50]" in markdown
     assert "3 of 5 scales" in markdown
+    assert "same 1.50 / 1.5000; cross 1.50 / 1.5000; cross_exact 1.50 / 1.5000." in markdown
+    assert "over 4 noises of 8 images" in markdown
+    with (results.root / "systems.csv").open() as stream:
+        made = next(csv.DictReader(stream))
+    # 12 seconds for the 12 images of two settings.
+    assert [float(made[key]) for key in ("seconds_per_image", "noise_spread")] == [0.5, 3.25]
     assert "none" in markdown
     assert "by <somebody>" in markdown
     page = (results.root / "table.html").read_text()

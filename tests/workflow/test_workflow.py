@@ -118,6 +118,11 @@ def test_systems_state_what_each_row_took(finished: Results) -> None:
     assert numbers["scft"][1:] == [4, 16, 1]
     unets = {numbers[row][0] for row in ROWS if row not in ("reference", "scft")}
     assert len(unets) == 1
+    # What a row without noise makes does not depend on it.
+    spreads = {row: float(line["noise_spread"]) for row, line in found.items()}
+    assert spreads["reference"] == spreads["scft"] == 0
+    assert spreads["ssimbad"] > 0
+    assert all(float(line["seconds_per_image"]) > 0 for line in found.values())
     assert found["ssimbad"]["loss_networks"] == ""
     assert found["ssimbad_refined"]["loss_networks"] == "vgg16"
     assert found["scft"]["loss_networks"] in ("vgg16", "vgg19")

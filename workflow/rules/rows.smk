@@ -79,7 +79,7 @@ rule infer:
 
 
 rule evaluate:
-    """Measure a row's images: PSNR, MS-SSIM, LPIPS, palette, FID and KID."""
+    """Measure a row's images with every metric, in every setting."""
     input:
         DATA,
         code("evaluate"),

@@ -10,7 +10,7 @@ from ssimbad.data.image_set import ImageSet
 from ssimbad.devices import compile_in_place, device_of
 from ssimbad.distributed import all_gather, process_group, world_of
 from ssimbad.files import sha256_file, write_json
-from ssimbad.inference import colorized, count_parameters, counted_calls, write_images
+from ssimbad.inference import colorized, count_parameters, counted_calls, noise_spread, write_images
 from ssimbad.methods import model_of
 from ssimbad.phases.code import code_of
 from ssimbad.phases.trained import read_trained
@@ -18,6 +18,8 @@ from ssimbad.provenance import code_version, machine
 from ssimbad.settings import inferred
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ssimbad.layout import Results
     from ssimbad.methods.base import Method
     from ssimbad.phases.slices import PhaseConfig
@@ -60,10 +62,16 @@ def run(config: PhaseConfig, results: Results) -> None:
                     f"infer {run} {setting}",
                     world,
                 )
+        seconds = time.monotonic() - start
         counts = all_gather(world, sum(calls))
     if world.rank == 0:
+
+        def samples_of(names: list[str], sample: int) -> Tensor:
+            return colorized(method, config.method, test_set, "same", device, names, sample)
+
         record |= {
-            "seconds": round(time.monotonic() - start, 2),
+            "seconds": round(seconds, 2),
+            "noise_spread": noise_spread(samples_of, test_set.names, config.infer.batch),
             "network_calls": sum(counts) / (len(inferred()) * len(test_set.names)),
             "parameters": count_parameters(method),
             "machine": machine(device),

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
 from ssimbad.evaluation.sweep import variants
-from ssimbad.inference import count_parameters
+from ssimbad.inference import SPREAD_IMAGES, SPREAD_SAMPLES, count_parameters
 from ssimbad.methods import Run, methods, model_of
 from ssimbad.methods.base import Method, RefinedMethod, TrainedMethod
 from ssimbad.methods.denoising import DenoisingMethod
@@ -271,7 +271,8 @@ class Workload:
         batch = min(self.config.infer.batch, test)
         colorizing = self._colorizing(row.method, batch)
         cost = colorizing.colorize(PhaseConfig(self.config, "infer", row).method)
-        passes = len(inferred()) * test / batch / self.gpus
+        images = len(inferred()) * test + SPREAD_IMAGES * SPREAD_SAMPLES
+        passes = images / batch / self.gpus
         parameters = count_parameters(colorizing.method)
         return Line("infer", row, parameters, ((cost, passes),), self._runs(row))
 

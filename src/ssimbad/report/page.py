@@ -26,7 +26,7 @@ _FILES = {
     "table.csv": "every number, one a line",
     "findings.md": "which of the paper's claims this run bears out",
     "comparisons.csv": "paired differences between rows, with intervals",
-    "systems.csv": "parameters, steps, images and network calls of each row",
+    "systems.csv": "what each row is, took to train and takes to colorize, and its spread over noise",
     "oracle.csv": "oracle guidance, which sees the ground truth; not part of the table",
     "times.csv": "time and memory of every job",
     "config.yaml": "the whole config",
