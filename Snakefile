@@ -51,7 +51,9 @@ rule measured:
     """Every row, measured."""
     input:
         expand(
-            f"{RESULTS}/metrics/{{row}}/{{setting}}.json", row=RUNS, setting=SETTINGS
+            f"{RESULTS}/metrics/{{row}}/{{setting}}.json",
+            row=RUNS,
+            setting=CONFIG.settings,
         ),
         expand(f"{RESULTS}/sweep/{{row}}.csv", row=CONFIG.swept_rows),
         expand(f"{RESULTS}/oracle/{{row}}.csv", row=CONFIG.guided_rows),

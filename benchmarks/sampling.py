@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.case import Case, Measured
 from ssimbad.config.files import load
-from ssimbad.data.test_set import TestSet
+from ssimbad.data.image_set import ImageSet
 from ssimbad.evaluation.metrics import psnr
 from ssimbad.inference import counted_calls
 from ssimbad.methods.schema import SamplingConfig
@@ -33,10 +33,10 @@ def case(results: Path) -> Case:
     loaded = load([])
     method, _ = checkpoint.load(results / "checkpoints/train/ssimbad.safetensors")
     method = method.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    test_set = TestSet(results / "data", loaded.seed, loaded.data.warp)
+    test_set = ImageSet(results / "data", "test", loaded.seed, loaded.data.warp)
     names = test_set.names[:IMAGES]
     sketch, reference = test_set.inputs(names, "same")
-    truth = test_set.truth(names).float() / 255
+    truth = test_set.images(names).float() / 255
     perceptual = lpips_network("alex", loaded.weights)
     notes: dict[str, Any] = {}
 

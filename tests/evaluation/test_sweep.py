@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
+from ssimbad.data.image_set import ImageSet
 from ssimbad.data.schema import WarpConfig
-from ssimbad.data.test_set import TestSet
 from ssimbad.evaluation.metrics import psnr
 from ssimbad.evaluation.oracle import guided_euler, oracle, ssim_distance
 from ssimbad.evaluation.pairs import Networks
@@ -39,8 +39,8 @@ def make(name: str) -> TrainedMethod:
     return model(kind.section.model_validate(values), SMALL_UNET, Phi(RATIONAL, 0.1, 0.002, 80.0))
 
 
-def set_of(prepared: Results) -> TestSet:
-    return TestSet(prepared.data, 42, WARP)
+def set_of(prepared: Results) -> ImageSet:
+    return ImageSet(prepared.data, "test", 42, WARP)
 
 
 def networks() -> Networks:
@@ -86,7 +86,7 @@ def test_it_measures_what_sampling_so_gives(prepared: Results) -> None:
     sketch, reference = test_set.inputs(names, "same")
     with torch.inference_mode():
         images = method.eval().colorize(sketch, reference, test_set.noise(names, CPU), SAMPLING)
-    truth = test_set.truth(names).float() / 255
+    truth = test_set.truth(names, "same").float() / 255
     expected = psnr((images + 1) / 2, truth).mean().item()
     assert record["psnr"] == pytest.approx(expected, abs=0.01)
 

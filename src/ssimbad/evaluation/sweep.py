@@ -13,7 +13,7 @@ from ssimbad.evaluation.pairs import Networks, Pairs
 from ssimbad.inference import colorized, counted_calls
 
 if TYPE_CHECKING:
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
     from ssimbad.evaluation.schema import SweepConfig
     from ssimbad.methods.base import Method
     from ssimbad.schema import Section
@@ -34,7 +34,7 @@ def variants(sampling: Section, steps: list[int]) -> list[tuple[str, int, Sectio
 def sweep(
     method: Method,
     sampling: Section,
-    test_set: TestSet,
+    test_set: ImageSet,
     config: SweepConfig,
     networks: Networks,
     label: str,
@@ -55,7 +55,7 @@ def sweep(
     """
     names, device = test_set.names[: config.images], networks.device
     method = method.to(device).eval()
-    truth = test_set.truth(names).float() / 255
+    truth = test_set.truth(names, "same").float() / 255
     records = []
     for sampler, steps, tried in tqdm(
         variants(sampling, config.steps), desc=label, unit=" samplings"

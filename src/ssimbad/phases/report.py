@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssimbad.data.test_set import TestSet
+from ssimbad.data.image_set import ImageSet
 from ssimbad.evaluation.compare import comparisons, read_runs, table
 from ssimbad.evaluation.records import to_csv
 from ssimbad.files import read_text, write_text
@@ -48,7 +48,8 @@ def run(config: PhaseConfig, results: Results) -> None:
         UserError: what another phase should have left is missing.
     """
     whole = config.whole
-    found = read_runs({(run.row, whole.seed_of(run)): results.metrics(run) for run in whole.runs})
+    folders = {(run.row, whole.seed_of(run)): results.metrics(run) for run in whole.runs}
+    found = read_runs(folders, whole.settings)
     resamples = whole.evaluate.resamples
     records = table(found, resamples, whole.seed)
     differences = comparisons(found, resamples, whole.seed)
@@ -59,7 +60,7 @@ def run(config: PhaseConfig, results: Results) -> None:
     write_findings(whole.rows, differences, results)
     write_times(jobs(whole), results)
     _write_oracle(whole.guided_rows, results)
-    test_set = TestSet(results.data, whole.seed, whole.data.warp)
+    test_set = ImageSet(results.data, "test", whole.seed, whole.data.warp)
     write_gallery(test_set, results)
     draw_figures(FinishedRun(whole, results, records), attribution)
     write_page(whole.rows, tables, attribution, figures_of(whole), test_set, results)

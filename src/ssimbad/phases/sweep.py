@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssimbad.data.test_set import TestSet
+from ssimbad.data.image_set import ImageSet
 from ssimbad.devices import device_of
 from ssimbad.evaluation.pairs import Networks
 from ssimbad.evaluation.records import to_csv
@@ -23,7 +23,7 @@ def run(config: PhaseConfig, results: Results) -> None:
     assert run is not None
     assert config.method is not None
     method, _ = read_trained(run, results, config.trained_by)
-    test_set = TestSet(results.data, config.seed, config.data.warp)
+    test_set = ImageSet(results.data, "test", config.seed, config.data.warp)
     networks = Networks(config.weights, device_of(config.device))
     records = sweep(method, config.method, test_set, config.sweep, networks, f"sweep {run}")
     write_text(results.sweep / f"{run}.csv", to_csv(records, list(records[0])))
