@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ssimbad.evaluation.metrics import METRICS, against, enumerated, of_images, of_sets
+from ssimbad.evaluation.metrics import METRICS, SWEPT, against, enumerated, of_images, of_sets
 from ssimbad.evaluation.records import to_csv
-from ssimbad.files import write_json, write_text
+from ssimbad.files import read_text, write_json, write_text
 from ssimbad.methods import Run, title_of
 from ssimbad.paper import PAPER
 from ssimbad.report.html import render
 
 if TYPE_CHECKING:
     from ssimbad.evaluation.compare import Measurement
+    from ssimbad.evaluation.schema import SearchConfig
     from ssimbad.layout import Results
 
+_LABELS = ("method", "setting", "calls")
 COLUMNS = [
     *("method", "setting", "metric", "value", "ci_low", "ci_high", "n", "paper", "seed", "spread")
 ]
@@ -34,13 +37,19 @@ def _cell(record: dict[str, Any], form: str) -> str:
     return f"{text} [{record['ci_low']:{form}}, {record['ci_high']:{form}}]"
 
 
-def _page(records: list[dict[str, Any]]) -> pd.DataFrame:
+def _page(records: list[dict[str, Any]], calls: dict[str, float]) -> pd.DataFrame:
+    """The table as people read it.
+
+    Args:
+        records: its numbers.
+        calls: network calls an image, by row.
+    """
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for record in records:
         if record["seed"] is not None:
             continue
         key = record["method"], record["setting"]
-        line = lines.setdefault(key, {"method": title_of(key[0]), "setting": key[1]})
+        line = lines.setdefault(key, _label(*key, calls[key[0]]))
         metric = METRICS[record["metric"]]
         line[metric.heading] = _cell(record, metric.format)
     published = [name for name in METRICS if any(name == metric for _, _, metric in PAPER)]
@@ -53,7 +62,26 @@ def _page(records: list[dict[str, Any]]) -> pd.DataFrame:
         ]
         line[paper] = " / ".join(known) or "–"
     headings = (metric.heading for metric in METRICS.values())
-    return pd.DataFrame(lines.values(), columns=["method", "setting", *headings, paper])
+    return pd.DataFrame(lines.values(), columns=[*_LABELS, *headings, paper])
+
+
+def _label(row: str, setting: str, calls: float) -> dict[str, str]:
+    return dict(zip(_LABELS, (title_of(row), setting, f"{calls:g}"), strict=True))
+
+
+def told_sampling(sampling: dict[str, Any] | None) -> str:
+    """A sampling section's values in a few words; a dash where nothing is sampled in steps."""
+    if not sampling:
+        return "–"
+    rest = dict(sampling)
+    words = [f"{rest.pop('sampler', 'ddim')} {rest.pop('steps', '')}".strip()]
+    usual = {"guidance": 1.0, "last_call": False}
+    words += [
+        f"{key.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{key}: {value}"
+        for key, value in rest.items()
+        if usual.get(key) != value
+    ]
+    return ", ".join(words)
 
 
 def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[str, Any]]:
@@ -70,7 +98,10 @@ def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[s
                 "parameters": infer["parameters"],
                 "optimizer_steps": sum(stage["steps"] for stage in stages),
                 "images_seen": sum(stage["steps"] * stage["batch"] for stage in stages),
+                "sampling": told_sampling(infer.get("sampling")),
+                "chosen_by": infer.get("choice", {}).get("metric"),
                 "network_calls": infer["network_calls"],
+                "seconds_per_image": infer.get("seconds_per_image"),
                 "loss_networks": " ".join(n["network"] for n in header.get("loss_networks", [])),
             }
         )
@@ -84,11 +115,31 @@ def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
             "parameters": f"{r['parameters']:,}",
             "optimizer steps": f"{r['optimizer_steps']:,}",
             "images seen": f"{r['images_seen']:,}",
+            "sampling": r["sampling"],
             "network calls per image": f"{r['network_calls']:g}",
+            "seconds per image": "–"
+            if r["seconds_per_image"] is None
+            else f"{r['seconds_per_image']:.2g}",
             "loss networks": r["loss_networks"] or "–",
         }
         for r in records
     )
+
+
+def _chosen_note(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[str]:
+    """Which rows sample as the sweep chose, by what, if any."""
+    made = {
+        row: next(iter(runs.values()))["provenance"]["infer"] for (row, _), runs in found.items()
+    }
+    choices = {row: infer["choice"] for row, infer in made.items() if "choice" in infer}
+    if not choices:
+        return []
+    first = next(iter(choices.values()))
+    return [
+        f"Sampling of {', '.join(map(title_of, choices))}: chosen by {METRICS[first['metric']].title}, mean "
+        f"over settings, on {first['images']} validation images (sweep/ROW.csv has all that was tried). "
+        "Other rows sample as the config says."
+    ]
 
 
 def _notes(entry: Measurement, seeds: int, data: list[str]) -> list[str]:
@@ -146,9 +197,11 @@ def write_tables(
         The table as an HTML fragment.
     """
     entry = next(iter(next(iter(found.values())).values()))
-    notes = _notes(entry, max(len(runs) for runs in found.values()), data)
+    seeds = max(len(runs) for runs in found.values())
+    notes = _notes(entry, seeds, _chosen_note(found) + data)
     made = systems(found)
-    page, systems_page = _page(records), _systems_page(made)
+    page = _page(records, {line["method"]: line["network_calls"] for line in made})
+    systems_page = _systems_page(made)
     write_text(results.root / "table.csv", table_csv(records))
     write_json(results.root / "metrics.json", _nested(records))
     write_text(results.root / "systems.csv", to_csv(made, list(made[0])))
@@ -164,6 +217,65 @@ def write_tables(
     fragment = render("tables.html.jinja", tables=tables, notes=notes)
     write_text(results.root / "table.html", render("table.html.jinja", table=fragment))
     return fragment
+
+
+def write_common_calls(rows: list[Run], sweep: SearchConfig, results: Results) -> str:
+    """Write ``common_calls.{csv,md}``: swept rows at one number of network calls, each as it is then best.
+
+    Args:
+        rows: those.
+        sweep: its config, which names the number.
+        results: where the sweep's records lie.
+
+    Returns:
+        The table as an HTML fragment, empty where there are no rows.
+    """
+    metric, records = sweep.objective, []
+    for row in rows:
+        tried = pd.read_csv(io.StringIO(read_text(results.sweep / f"{row}.csv")))
+        at = list(tried.columns)
+        keys = at[at.index("sampler") : at.index("network_calls")]
+        tried = tried[tried["network_calls"] == sweep.common_calls]
+        if tried.empty:
+            continue
+        tried = tried.assign(way=tried[keys].astype(str).agg(" ".join, axis=1))
+        means = METRICS[metric].better * tried.groupby("way", sort=False)[metric].mean()
+        for line in tried[tried["way"] == means.idxmax()].to_dict("records"):
+            records.append(
+                {
+                    "method": str(row),
+                    "setting": line["setting"],
+                    "sampling": told_sampling({key: line[key] for key in keys}),
+                    "network_calls": sweep.common_calls,
+                    **{name: line[name] for name in SWEPT},
+                    "n": line["n"],
+                }
+            )
+    columns = ["method", "setting", "sampling", "network_calls", *SWEPT, "n"]
+    write_text(results.root / "common_calls.csv", to_csv(records, columns))
+    if not records:
+        write_text(results.root / "common_calls.md", "No row's ways of sampling were measured.\n")
+        return ""
+    page = pd.DataFrame(
+        {
+            "method": title_of(record["method"]),
+            "setting": record["setting"],
+            "sampling": record["sampling"],
+            **{METRICS[m].heading: format(record[m], METRICS[m].format) for m in SWEPT},
+        }
+        for record in records
+    )
+    title = f"All swept rows at {sweep.common_calls} network calls an image"
+    note = (
+        f"Means over {records[0]['n']} validation images, not of the test set: what the sweep measured. Of a"
+        f" row's ways of sampling with so many calls, the best in {METRICS[metric].title} over all settings."
+    )
+    write_text(
+        results.root / "common_calls.md",
+        f"## {title}\n\n{page.to_markdown(index=False)}\n\n{note}\n",
+    )
+    table = page.to_html(index=False, border=0)
+    return render("common_calls.html.jinja", title=title, table=table, note=note)
 
 
 def _latex(frame: pd.DataFrame) -> str:
