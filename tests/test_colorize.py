@@ -35,8 +35,7 @@ def save_row(folder: Path, row: str, /, **changes: Any) -> Path:
     """A row's checkpoint with fresh weights; ``changes`` are the header's, ``section`` its method's."""
     name, stage = Run(row).method, Run(row).stage
     values, kind = tiny_values(), methods()[name]
-    assert kind.section is not None
-    section = kind.section.model_validate(
+    section = kind.section and kind.section.model_validate(
         {k: v for k, v in values[name].items() if k in kind.section.model_fields}
         | changes.pop("section", {})
     )
@@ -44,12 +43,12 @@ def save_row(folder: Path, row: str, /, **changes: Any) -> Path:
     header = {
         "row": row,
         "method": name,
-        "section": section.model_dump(mode="json"),
+        "section": section and section.model_dump(mode="json"),
         "unet": values["unet"],
         "phi": phi.to_dict(),
         "size": SIZE,
     }
-    if stage == "refine":
+    if stage == "refine" and Run(row).on_images:
         header["refinement"] = values[name]["refinement"] | {"steps": 3}
     path = folder / f"{row}.safetensors"
     checkpoint.save(path, checkpoint.build(name, section, unet, phi, 42), header | changes)

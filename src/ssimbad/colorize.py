@@ -36,7 +36,7 @@ from ssimbad.rng import image_noise
 from ssimbad.training import checkpoint
 
 if TYPE_CHECKING:
-    from ssimbad.methods.base import TrainedMethod
+    from ssimbad.methods.base import NetworkMethod
     from ssimbad.schema import Section
 
 DEFAULT_CHECKPOINT = Results("results").checkpoint("ssimbad_refined")
@@ -130,7 +130,7 @@ def _jobs(drawing: tuple[str, Path], references: list[Path], out: Path) -> list[
     return jobs
 
 
-def _loaded(path: Path) -> tuple[TrainedMethod, dict[str, Any]]:
+def _loaded(path: Path) -> tuple[NetworkMethod, dict[str, Any]]:
     header = checkpoint.read_header(path)
     trained = [name for name, row in rows().items() if row.stage != "none"]
     row = header.get("row")

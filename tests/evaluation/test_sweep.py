@@ -26,7 +26,9 @@ from tests.conftest import REPOSITORY, SMALL_UNET, batch_of, noise_of, tiny_valu
 
 WARP = WarpConfig(redraw_folds=True, rotation=0.0)
 CPU = torch.device("cpu")
-SAMPLING = SamplingConfig(sampler="euler", steps=3, last_call=False, guidance=1.0)
+SAMPLING = SamplingConfig(
+    sampler="euler", steps=3, last_call=False, spacing="own", sigma_max=0.0, guidance=1.0
+)
 
 
 def make(name: str) -> TrainedMethod:

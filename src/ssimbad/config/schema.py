@@ -141,6 +141,7 @@ def _consistent(config: Config) -> Config:
             raise ValueError(
                 f"{unvalidated} leaves no images to validate with, as {name}.choose_by (validation) needs"
             )
+    _check_sampling(config)
     _check_sweep(config, unvalidated)
     for row in config.oracle.rows:
         if not methods()[Run(row).method].denoiser:
@@ -148,6 +149,19 @@ def _consistent(config: Config) -> Config:
                 f"oracle.rows: {row!r} is no denoiser, as edm's and ssimbad's rows are"
             )
     return config
+
+
+def _check_sampling(config: Config) -> None:
+    low, high = config.phi.sigma_min, config.phi.sigma_max
+    for name, method in methods().items():
+        parts = [part for part, kind in parts_of(method).items() if kind is method.sampling]
+        for part in parts:
+            given = getattr(getattr(config.section(name), part), "sigma_max", 0)
+            if given and not low < given <= high:
+                raise ValueError(
+                    f"{name}.{part}.sigma_max ({given}) must be 0, or above phi.sigma_min ({low}) and at"
+                    f" most phi.sigma_max ({high})"
+                )
 
 
 def _check_sweep(config: Config, unvalidated: str | None) -> None:

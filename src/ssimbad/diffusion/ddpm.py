@@ -57,7 +57,7 @@ def clamp(x: Tensor) -> Tensor:
 
 def add_noise(x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     """√ᾱ_t x + √(1 − ᾱ_t) ε, for t (B,) of integers."""
-    kept = alpha_bars()[t.cpu()].to(x)[:, None, None, None]
+    kept = alpha_bars()[t.cpu()].to(x, non_blocking=True)[:, None, None, None]
     return kept.sqrt() * x + (1 - kept).sqrt() * noise
 
 

@@ -105,7 +105,7 @@ def oracle(
 
     truth = test_set.images(names).to(device).float() / 255
     start = test_set.noise(names, device)(0)
-    sigmas = method.spacing.sampling_sigmas(sampling.steps, sampling.last_call).to(start)
+    sigmas = method.sigmas(sampling).to(start)
     records = []
     for setting in tqdm(SETTINGS, desc=label, unit=" settings"):
         sketch, reference = test_set.inputs(names, setting)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ssimbad.layout import Results
     from ssimbad.methods import Run
-    from ssimbad.methods.base import TrainedMethod
+    from ssimbad.methods.base import NetworkMethod
     from ssimbad.schema import Section
 
 
@@ -35,7 +35,7 @@ def read_phi(results: Results) -> Phi:
 
 def read_trained(
     run: Run, results: Results, trained_by: list[str] | None = None
-) -> tuple[TrainedMethod, dict[str, Any]]:
+) -> tuple[NetworkMethod, dict[str, Any]]:
     """A run's model and header, from a checkpoint that is this run's own.
 
     Raises:

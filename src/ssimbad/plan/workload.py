@@ -15,7 +15,7 @@ from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
 from ssimbad.evaluation.sweep import unguided
 from ssimbad.inference import count_parameters
 from ssimbad.methods import Run, methods, model_of
-from ssimbad.methods.base import Method, RefinedMethod, TrainedMethod
+from ssimbad.methods.base import Method, NetworkMethod, SampledMethod
 from ssimbad.methods.denoising import DenoisingMethod
 from ssimbad.methods.schema import SamplingConfig
 from ssimbad.noise.transforms import Phi, parse
@@ -25,7 +25,6 @@ from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured, r
 from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
 from ssimbad.settings import SETTINGS
-from ssimbad.training.schema import in_steps
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
@@ -71,10 +70,9 @@ def _any_phi(config: PhiConfig) -> Phi:
 def make_method(config: Config, run: Run) -> Method:
     """A run's method with fresh weights, fake ones under a fake mode."""
     kind = model_of(run.method)
-    if not issubclass(kind, TrainedMethod):
+    if not issubclass(kind, NetworkMethod):
         return kind()
     training = PhaseConfig(config, "train", run.pretrained)
-    assert training.method is not None
     return kind(training.method, config.unet, _any_phi(config.phi))
 
 
@@ -90,7 +88,7 @@ def make_stepper(config: Config, stage: str, run: Run, batch: int, steps: int = 
     """
     phase = PhaseConfig(config, stage, run)
     method = make_method(config, run)
-    assert isinstance(method, TrainedMethod)
+    assert isinstance(method, NetworkMethod)
     schedule = getattr(phase, stage).model_copy(update={"batch": batch})
     part = phase.method if stage == "refine" else None
     if part is not None and steps:
@@ -107,10 +105,10 @@ def _by_steps(part: Section | None, cost_of: Callable[[int], Cost]) -> Cost:
 
 
 def _trajectories(
-    method: TrainedMethod, refinement: Section, steps: int
+    method: NetworkMethod, refinement: Section, steps: int
 ) -> list[tuple[Section | None, int]]:
     """The kinds of trajectories of a stage's steps, the last first, and how many there are of each."""
-    assert isinstance(method, RefinedMethod)
+    assert isinstance(method, SampledMethod)
     kinds: list[tuple[Section | None, int]] = []
     for step in reversed(range(steps)):
         part = method.trajectory(refinement, step / steps)
@@ -147,7 +145,9 @@ class _Colorizing:
 
     @torch.no_grad()
     def colorize(self, sampling: Section | None) -> Cost:
-        """The cost of the batch."""
+        """The cost of the batch; nothing of a method without a network."""
+        if self.method.backbone is None:
+            return Cost()
         batch = self.batch
 
         def work(part: Section | None) -> None:
@@ -161,7 +161,7 @@ class _Colorizing:
         assert isinstance(method, DenoisingMethod)
 
         def work(part: SamplingConfig) -> None:
-            sigmas = method.spacing.sampling_sigmas(part.steps, part.last_call).float()
+            sigmas = method.sigmas(part).float()
             start, condition = self._noise(0), batch.condition()
             guided_euler(method, condition, start, sigmas, batch.target, distance, 1.0)
 
@@ -234,7 +234,7 @@ class Workload:
 
     def _training(self, stage: str, row: Run) -> Line:
         phase = PhaseConfig(self.config, stage, row)
-        schedule = in_steps(getattr(phase, stage), self.counts["train"])
+        schedule = phase.schedule(self.counts["train"])
         batch = -(-schedule.batch // self.gpus)
 
         @cache

@@ -21,5 +21,9 @@ METHOD = Declaration(
     sampling=SamplingConfig,
     usual_sampling=USUAL_SAMPLING,
     denoiser=True,
-    rows={"edm": Row("EDM", "train"), "edm_refined": Row("EDM, with refinement", "refine")},
+    rows={
+        "edm": Row("EDM", "train"),
+        "edm_refined": Row("EDM, with refinement", "refine"),
+        "edm_log": Row("EDM, evenly in ln σ", "train", of="edm", part="log_spacing"),
+    },
 )

@@ -19,6 +19,9 @@ METHOD = Declaration(
     rows={
         "ssimbad": Row("SSIMBaD, without refinement", "train"),
         "ssimbad_refined": Row("SSIMBaD, with refinement", "refine"),
+        "ssimbad_longer": Row(
+            "SSIMBaD, pretrained longer", "refine", on_images=False, passes_of="ssimbad_refined"
+        ),
         "ssimbad_few_steps": Row(
             "SSIMBaD, with refinement, few steps", "refine", of="ssimbad_refined", part="few_steps"
         ),
