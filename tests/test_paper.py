@@ -77,5 +77,14 @@ def test_the_few_step_row_is_the_refined_rows_checkpoint_sampled_anew() -> None:
         for row in ("ssimbad_few_steps", "ssimbad_refined")
     )
     assert own["trained_by"] == refined["trained_by"]
-    assert (own["method"]["steps"], refined["method"]["steps"]) == (8, 500)
+    assert (own["method"]["steps"], refined["method"]["steps"]) == (8, 50)
     assert own | {"method": None} == refined | {"method": None}
+
+
+def test_refined_rows_have_50_levels_and_pretrained_ones_500() -> None:
+    config = load([PAPER])
+    steps = {
+        row: yaml.safe_load(phase_json(config, "infer", Run(row)))["method"]["steps"]
+        for row in ("ssimbad", "edm", "ssimbad_refined", "edm_refined")
+    }
+    assert list(steps.values()) == [500, 500, 50, 50]

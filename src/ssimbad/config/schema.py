@@ -215,8 +215,7 @@ def parts_of(method: Declaration) -> dict[str, type[Section]]:
     given = {
         "recipe": Schedule if method.own_recipe else None,
         "refinement": method.refinement,
-        "sampling": method.sampling,
-    } | {row.part: method.sampling for row in method.rows.values() if row.of}
+    } | {row.part: method.sampling for row in method.rows.values()}
     return {part: kind for part, kind in given.items() if kind}
 
 

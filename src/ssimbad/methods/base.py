@@ -72,7 +72,7 @@ class Method(nn.Module, ABC):
             sketch: (B, 1, S, S) in [-1, 1].
             reference: (B, 3, S, S) in [-1, 1].
             noise: the only randomness there is.
-            sampling: the part ``sampling`` of the method's config section, or a resampled row's own.
+            sampling: the part of the method's config section that says how the row samples.
 
         Returns:
             (B, 3, S, S) in [-1, 1].

@@ -46,7 +46,7 @@ class Declaration:
         own_recipe: whether its section has a part ``recipe`` (AdamW) that replaces the config's common
             section ``train``.
         refinement: the schema of the section's part ``refinement``, which only that stage reads.
-        sampling: the schema of the section's part ``sampling``, which only inference reads.
+        sampling: the schema of the section's parts that say how rows sample, which only inference reads.
         usual_sampling: values of ``sampling`` for users' own images, where no config is at hand; what a row
             was refined through replaces those of its name.
         stride: images must be a multiple of this many pixels a side.

@@ -61,9 +61,11 @@ METHOD = Declaration(
     section=AnimeDiffusionConfig,
     refinement=AnimeDiffusionRefinement,
     sampling=AnimeDiffusionSampling,
-    usual_sampling={"steps": 2, "timesteps": "trailing", "eta": 1.0, "guidance": 1.0},
+    usual_sampling={"steps": 10, "timesteps": "leading", "eta": 1.0, "guidance": 1.0},
     rows={
         "animediffusion": Row("AnimeDiffusion, pretrained", "train"),
-        "animediffusion_finetuned": Row("AnimeDiffusion, finetuned", "refine"),
+        "animediffusion_finetuned": Row(
+            "AnimeDiffusion, finetuned", "refine", part="refined_sampling"
+        ),
     },
 )

@@ -18,7 +18,7 @@ METHOD = Declaration(
     denoiser=True,
     rows={
         "ssimbad": Row("SSIMBaD, without refinement", "train"),
-        "ssimbad_refined": Row("SSIMBaD, with refinement", "refine"),
+        "ssimbad_refined": Row("SSIMBaD, with refinement", "refine", part="refined_sampling"),
         "ssimbad_longer": Row(
             "SSIMBaD, pretrained longer", "refine", on_images=False, passes_of="ssimbad_refined"
         ),
