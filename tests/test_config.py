@@ -63,6 +63,7 @@ def test_every_config_file_is_valid_and_names_its_own_folder() -> None:
         ("train.optimizer", "sgd", "'adamw' or 'muon'"),
         ("animediffusion.sampling.eta", 2.0, "less than or equal to 1"),
         ("sweep.rows", ["scft"], "'scft' has no number of sampling steps to vary"),
+        ("ssimbad.sampling.sigma_max", 99.0, "at most phi.sigma_max (80.0)"),
         ("sweep.choose_by", "fid", "'config', 'psnr', 'ms_ssim' or 'lpips'"),
         ("sweep.vary.etas", [1.0], "'etas' is no key of how a method samples"),
         (
