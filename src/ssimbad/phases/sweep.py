@@ -12,7 +12,7 @@ from ssimbad.devices import device_of
 from ssimbad.evaluation.pairs import Networks
 from ssimbad.evaluation.records import to_csv
 from ssimbad.evaluation.sweep import choose, records_of, sweep
-from ssimbad.files import write_json, write_text
+from ssimbad.files import sha256_file, write_json, write_text
 from ssimbad.phases.trained import read_trained
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(config: PhaseConfig, results: Results) -> None:
     choice = {
         "row": run,
         "config": config.digest,
+        "checkpoint": sha256_file(results.checkpoint(run)),
         "sampling": chosen.sampling.model_dump(mode="json"),
         "metric": metric,
         "value": chosen.value(metric),
