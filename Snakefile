@@ -58,6 +58,8 @@ rule measured:
     """Every row, measured."""
     input:
         expand(
-            f"{RESULTS}/metrics/{{row}}/{{setting}}.json", row=RUNS, setting=SETTINGS
+            f"{RESULTS}/metrics/{{row}}/{{setting}}.json",
+            row=RUNS,
+            setting=CONFIG.settings,
         ),
         expand(f"{RESULTS}/oracle/{{row}}.csv", row=CONFIG.guided_rows),

@@ -80,7 +80,8 @@ def case(data: Path, folder: Path) -> Case:
     """Sets of noisy copies of the test images."""
     loaded = load([])
     test_set = ImageSet(data, "test", loaded.seed)
-    images = test_set.images(test_set.names).permute(0, 2, 3, 1).numpy()
+    own = test_set.images(test_set.names)
+    images = own.permute(0, 2, 3, 1).numpy()
     truth = folder / "truth"
     first, *sets = (folder / f"set{number}" for number in range(1 + ROUNDS))
     generator = np.random.default_rng(0)
@@ -106,8 +107,8 @@ def case(data: Path, folder: Path) -> Case:
         found = measurer.measure(path, "same", True, "set")["metrics"]
         return {key: values["value"] for key, values in found.items()}
 
-    measurer.features.of(measurer.truth[:2], "two images")  # reads the network
-    inception_s, _ = timed(lambda: measurer.features.of(measurer.truth, "the truth"))
+    measurer.features.of(own[:2], "two images")  # reads the network
+    inception_s, _ = timed(lambda: measurer.features.of(own, "the truth"))
     spent = kernel_seconds(lambda: measured(first))
 
     def plainly(number: int) -> Measured:

@@ -31,7 +31,8 @@ def test_a_setting_put_into_the_table_is_colorized_measured_and_shown(
         own = (images / f"one/{name}.png").read_bytes()
         assert own == (images / f"same/{first}.png").read_bytes()
     found = read_runs({("reference", 42): results.metrics("reference")})
-    assert list(found) == [("reference", setting) for setting in ("same", "cross", "one")]
+    settings = ("same", "cross", "cross_exact", "one")
+    assert list(found) == [("reference", setting) for setting in settings]
     own, same = (found["reference", setting][42] for setting in ("one", "same"))
     assert own["per_image"][first] == same["per_image"][first]
     assert {x["reference"] for x in own["per_image"].values()} == {first}

@@ -18,7 +18,7 @@ from ssimbad.phases import PHASES
 from ssimbad.phases.code import code_of
 from ssimbad.phases.resources import KEPT_PAGES, gpus_of, threads_of
 from ssimbad.phases.slices import phase_json
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import inferred
 
 # Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not. It is told
 # who asked, so that it leaves when that one is killed; and a SIGTERM to all of them is its to answer: the

@@ -31,7 +31,7 @@ def test_table(finished: Results) -> None:
         lines = list(csv.DictReader(stream))
     found = {(x["method"], x["setting"], x["metric"]): x for x in lines}
     assert {key[0] for key in found} == set(ROWS)
-    assert len(found) == len(ROWS) * 2 * len(METRICS)
+    assert len(found) == len(ROWS) * 3 * len(METRICS)
     for (row, _, metric), line in found.items():
         if METRICS[metric].of == "set":
             assert (line["value"] == "") == (row == "reference")
@@ -91,7 +91,7 @@ def test_findings_give_a_verdict_on_every_claim(finished: Results) -> None:
     assert "Not tested" not in text
     verdicts = re.findall(r"\*\*(\w+)\*\* \|$", text, re.M)
     assert set(verdicts) <= {"supported", "contradicted", "undecided"}
-    assert len(verdicts) == len(CLAIMS) * 2 * len(of_images()) + len(ROWS) * len(against("truth"))
+    assert len(verdicts) == len(CLAIMS) * 3 * len(of_images()) + len(ROWS) * len(against("truth"))
     with (finished.root / "comparisons.csv").open() as stream:
         lines = list(csv.DictReader(stream))
     with (finished.root / "table.csv").open() as stream:
@@ -126,6 +126,10 @@ def test_systems_state_what_each_row_took(finished: Results) -> None:
     assert all(0 < float(line["seconds_per_image"]) < 5 for line in found.values())
     unets = {numbers[row][0] for row in ROWS if numbers[row][0] and row != "scft"}
     assert len(unets) == 2  # with an image to denoise among the inputs, and without
+    # What a row without noise makes does not depend on it.
+    spreads = {row: float(line["noise_spread"]) for row, line in found.items()}
+    assert spreads["reference"] == spreads["scft"] == 0
+    assert spreads["ssimbad"] > 0
     assert found["ssimbad"]["loss_networks"] == ""
     assert found["ssimbad_refined"]["loss_networks"] == "vgg16"
     assert found["scft"]["loss_networks"] in ("vgg16", "vgg19")

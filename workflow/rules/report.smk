@@ -7,11 +7,11 @@ rule report:
         DATA,
         rules.phi.output,
         [str(FILES.history(run)) for run in CONFIG.trained_runs],
-        expand(f"{RESULTS}/images/{{row}}/{{setting}}", row=RUNS, setting=SETTINGS),
+        expand(f"{RESULTS}/images/{{row}}/{{setting}}", row=RUNS, setting=inferred()),
         expand(
             f"{RESULTS}/metrics/{{row}}/{{setting}}.json",
             row=RUNS,
-            setting=SETTINGS,
+            setting=CONFIG.settings,
         ),
         SWEPT,
         expand(f"{RESULTS}/oracle/{{row}}.csv", row=CONFIG.guided_rows),

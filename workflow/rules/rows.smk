@@ -86,7 +86,7 @@ rule infer:
         checkpoint=own_checkpoint,
         choice=chosen_sampling,
     output:
-        directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS)),
+        directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=inferred())),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     log:
         log_of("infer"),
@@ -104,14 +104,14 @@ rule infer:
 
 
 rule evaluate:
-    """Measure a row's images: PSNR, MS-SSIM, LPIPS, palette, FID and KID."""
+    """Measure a row's images with every metric, in every setting."""
     input:
         DATA,
         code("evaluate"),
-        expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS),
+        expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=inferred()),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     output:
-        expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),
+        expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=CONFIG.settings),
     log:
         log_of("evaluate"),
     benchmark:

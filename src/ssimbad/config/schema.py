@@ -23,6 +23,7 @@ from ssimbad.methods import Run, methods, rows
 from ssimbad.networks.schema import UNetConfig
 from ssimbad.noise.schema import PhiConfig
 from ssimbad.schema import DEVICES, Section
+from ssimbad.settings import SETTINGS
 from ssimbad.training.schema import RefineConfig, Schedule, StageConfig
 
 if TYPE_CHECKING:
@@ -115,6 +116,12 @@ class Config(Section):
     def guided_rows(self) -> list[Run]:
         """The rows whose sampling the truth steers."""
         return [Run(row) for row in self.oracle.rows if row in self.rows]
+
+    @property
+    def settings(self) -> list[str]:
+        """The settings in which the rows' images are measured: those whose truth the source has."""
+        recolours = self.data.make_source(self.seed).recolours
+        return [name for name, s in SETTINGS.items() if s.truth == "own" or recolours]
 
     def seed_of(self, run: Run) -> int:
         """The training seed of a run."""

@@ -41,7 +41,7 @@ class ImageSet:
     """
 
     def __init__(self, data: Path, split: str, seed: int, warp: WarpConfig | None = None) -> None:
-        self.seed = seed
+        self.seed, self._data = seed, data
         self._split, self._warp = Split(data, split), warp
         self.names, self.size = self._split.names, self._split.size
         pairs = {n: other for n, other in read_pairs(data).items() if n in self._split.index}
@@ -73,6 +73,11 @@ class ImageSet:
         """The references before they are warped: (B, 3, S, S) uint8."""
         return self.images([self.partners[setting][name] for name in names])
 
+    def others(self) -> Tensor:
+        """As many training images, or all where there are fewer: (B, 3, S, S) uint8."""
+        train = Split(self._data, "train")
+        return train.image_pixels(list(range(min(len(train), len(self.names)))))
+
     def inputs(self, names: list[str], setting: str) -> tuple[Tensor, Tensor]:
         """What a method is given: sketches (B, 1, S, S) and warped references (B, 3, S, S), in [-1, 1].
 
@@ -84,6 +89,12 @@ class ImageSet:
         references, _ = warp(pixels, draw_controls(self._warp, self.seed, addresses), pixels.device)
         return to_unit(self.sketches(names)), references
 
-    def noise(self, names: list[str], device: torch.device) -> Callable[[int], Tensor]:
-        """The images' own noise on a device: takes the number of the draw, gives (B, 3, S, S)."""
-        return partial(image_noise, self.seed, names, self.size, device=device)
+    def noise(
+        self, names: list[str], device: torch.device, sample: int = 0
+    ) -> Callable[[int], Tensor]:
+        """The images' own noise on a device: takes the number of the draw, gives (B, 3, S, S).
+
+        Each ``sample`` but the first, 0, is another noise of theirs.
+        """
+        addresses = [f"{name}\0{sample}" for name in names] if sample else names
+        return partial(image_noise, self.seed, addresses, self.size, device=device)

@@ -18,7 +18,7 @@ from ssimbad.data.store import to_pixels
 from ssimbad.evaluation.metrics import against
 from ssimbad.evaluation.pairs import Networks, Pairs
 from ssimbad.evaluation.statistics import bootstrap_interval
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import inferred
 from ssimbad.similarity import ssim
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def oracle(
     start = test_set.noise(names, device)(0)
     sigmas = method.sigmas(sampling).to(start)
     records = []
-    for setting in tqdm(SETTINGS, desc=label, unit=" settings"):
+    for setting in tqdm(inferred(), desc=label, unit=" settings"):
         sketch, reference = test_set.inputs(names, setting)
         condition = torch.cat([sketch, reference], 1).to(device)
         images = guided_euler(

@@ -17,7 +17,7 @@ from ssimbad.diffusion.samplers import SAMPLERS
 from ssimbad.evaluation.metrics import METRICS, SWEPT
 from ssimbad.evaluation.pairs import Networks, Pairs
 from ssimbad.inference import colorized, counted_calls
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import exact, images_of
 
 if TYPE_CHECKING:
     from ssimbad.data.image_set import ImageSet
@@ -136,18 +136,9 @@ def search(
 
 
 def swept_settings(image_set: ImageSet) -> list[str]:
-    """The settings that ways of sampling are measured in: of those with the same references, the one whose
-    truth is exact."""
-    exact = [
-        partners
-        for name, partners in image_set.partners.items()
-        if SETTINGS[name].truth == "recoloured"
-    ]
-    return [
-        name
-        for name, partners in image_set.partners.items()
-        if SETTINGS[name].truth == "recoloured" or partners not in exact
-    ]
+    """The settings that ways of sampling are measured in, each against the best truth there is."""
+    settings = list(image_set.partners)
+    return [exact(setting, settings) for setting in settings if images_of(setting) == setting]
 
 
 @torch.inference_mode()

@@ -10,14 +10,16 @@ from ssimbad.data.image_set import ImageSet
 from ssimbad.devices import compile_in_place, device_of
 from ssimbad.distributed import all_gather, process_group, world_of
 from ssimbad.files import sha256_file, write_json
-from ssimbad.inference import colorized, count_parameters, counted_calls, write_images
+from ssimbad.inference import colorized, count_parameters, counted_calls, noise_spread, write_images
 from ssimbad.methods import model_of
 from ssimbad.phases.code import code_of
 from ssimbad.phases.trained import read_choice, read_trained
 from ssimbad.provenance import code_version, machine
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import inferred
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ssimbad.layout import Results
     from ssimbad.methods.base import Method
     from ssimbad.phases.slices import PhaseConfig
@@ -56,7 +58,7 @@ def run(config: PhaseConfig, results: Results) -> None:
         method = method.to(device).eval()
         start = time.monotonic()
         with counted_calls(method) as calls:
-            for setting in SETTINGS:
+            for setting in inferred():
                 images_of = partial(colorized, method, sampling, test_set, setting, device)
                 write_images(
                     images_of,
@@ -66,13 +68,17 @@ def run(config: PhaseConfig, results: Results) -> None:
                     f"infer {run} {setting}",
                     world,
                 )
+        seconds = time.monotonic() - start
         counts = all_gather(world, sum(calls))
     if world.rank == 0:
-        seconds, images = time.monotonic() - start, len(SETTINGS) * len(test_set.names)
+
+        def samples_of(names: list[str], sample: int) -> Tensor:
+            return colorized(method, sampling, test_set, "same", device, names, sample)
+
         record |= {
             "seconds": round(seconds, 2),
-            "seconds_per_image": round(seconds / images, 5),
-            "network_calls": sum(counts) / images,
+            "noise_spread": noise_spread(samples_of, test_set.names, config.infer.batch),
+            "network_calls": sum(counts) / (len(inferred()) * len(test_set.names)),
             "parameters": count_parameters(method),
             "machine": machine(device),
             "processes": world.size,

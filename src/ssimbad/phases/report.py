@@ -48,7 +48,8 @@ def run(config: PhaseConfig, results: Results) -> None:
         UserError: what another phase should have left is missing.
     """
     whole = config.whole
-    found = read_runs({(run.row, whole.seed_of(run)): results.metrics(run) for run in whole.runs})
+    folders = {(run.row, whole.seed_of(run)): results.metrics(run) for run in whole.runs}
+    found = read_runs(folders, whole.settings)
     resamples = whole.evaluate.resamples
     records = table(found, resamples, whole.seed)
     differences = comparisons(found, resamples, whole.seed)

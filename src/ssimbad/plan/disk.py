@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ssimbad.data.sources.base import HELD_OUT
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import inferred
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
@@ -40,7 +40,7 @@ def disk(config: Config, counts: dict[str, int], lines: list[Line]) -> list[Byte
     stages = [line for line in lines if line.phase in ("train", "refine")]
     checkpoints = sum(_FLOAT * line.parameters * line.runs for line in stages)
     drawn = sum(line.runs for line in lines if line.phase == "infer")
-    images = drawn * len(SETTINGS) * counts["test"] * pixels * 3
+    images = drawn * len(inferred()) * counts["test"] * pixels * 3
     kept = {"train": config.train.keep, "refine": config.refine.keep}
     state = max(
         (line.state + (kept[line.phase] + 1) * _FLOAT * line.parameters for line in stages),

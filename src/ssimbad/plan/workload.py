@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
 from ssimbad.evaluation.sweep import unguided
-from ssimbad.inference import count_parameters
+from ssimbad.inference import SPREAD_IMAGES, SPREAD_SAMPLES, count_parameters
 from ssimbad.methods import Run, methods, model_of
 from ssimbad.methods.base import Method, NetworkMethod, SampledMethod
 from ssimbad.methods.denoising import DenoisingMethod
@@ -24,7 +24,7 @@ from ssimbad.phases.slices import PhaseConfig
 from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured, remember_calls
 from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import inferred
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
@@ -275,18 +275,19 @@ class Workload:
             assert sampling is not None
             sampling = unguided(sampling, self.config.sweep)[-1][0]
         cost = colorizing.colorize(sampling)
-        passes = len(SETTINGS) * test / batch / self.gpus
+        images = len(inferred()) * test + SPREAD_IMAGES * SPREAD_SAMPLES
+        passes = images / batch / self.gpus
         parameters = count_parameters(colorizing.method)
         return Line("infer", row, parameters, ((cost, passes),), self._runs(row))
 
     def _evaluation(self, row: Run) -> Line:
         test = self.counts["test"]
         batch, size = min(self.config.evaluate.batch, test), self.config.data.size
-        times = len(SETTINGS) * test / batch / self.gpus
-        networks = [_lpips(batch, size)]
-        if row.stage != "none":
-            networks.append(_inception(batch, size))
-        return Line("evaluate", row, 0, tuple((n, times) for n in networks), self._runs(row))
+        batches = test / batch / self.gpus
+        passes = [(_lpips(batch, size), len(self.config.settings) * batches)]
+        if row.stage != "none":  # features of the truth are computed once for all rows
+            passes.append((_inception(batch, size), len(inferred()) * batches))
+        return Line("evaluate", row, 0, tuple(passes), self._runs(row))
 
     def _sweep(self, row: Run) -> Line:
         swept = self.config.sweep
@@ -314,5 +315,5 @@ class Workload:
         sampling = PhaseConfig(config, "oracle", row).method
         assert isinstance(sampling, SamplingConfig)
         costs = guiding.guide(sampling, distance), _lpips(images, config.data.size)
-        passes = tuple((cost, len(SETTINGS) / self.gpus) for cost in costs)
+        passes = tuple((cost, len(inferred()) / self.gpus) for cost in costs)
         return Line("oracle", row, count_parameters(guiding.method), passes)

@@ -18,7 +18,7 @@ from PIL import Image
 from ssimbad.evaluation.metrics import METRICS, SWEPT
 from ssimbad.files import read_text, whole_file
 from ssimbad.methods import title_of
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import SETTINGS, inferred
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,16 +181,16 @@ def qualitative(run: FinishedRun, setting: str) -> Figure:
     for row in run.config.rows:
         if row != "reference":  # the copy row's images are the warped references themselves
             lines.append((title_of(row).replace(", ", ",\n"), results.images(row) / setting))
-    lines.append(("truth", results.gallery / "truth"))
+    lines.append(("truth", results.gallery / f"truth_{setting}"))
     return _grid(
         [(label, [_read(folder / f"{name}.png") for name in names]) for label, folder in lines]
     )
 
 
-for _name, _setting in SETTINGS.items():
+for _name in inferred():
     figure(
         f"qualitative_{_name}",
-        f"{_setting.title.capitalize()}: the reference is {_setting.reference}",
+        f"{SETTINGS[_name].title.capitalize()}: the reference is {SETTINGS[_name].reference}",
         images=True,
     )(partial(qualitative, setting=_name))
 
