@@ -36,6 +36,10 @@ class Results:
         """Resumable training state."""
         return self.root / "work" / row
 
+    def choice(self, row: str) -> Path:
+        """How the sweep would have a row sample, of all its training seeds."""
+        return self.sweep / f"{Run(row).row}.json"
+
     def images(self, row: str) -> Path:
         """Colorized images, a folder for each setting."""
         return self.root / "images" / row

@@ -51,6 +51,8 @@ def _origin(run: Run, stored: dict[str, Any], results: Results, config: Config) 
     }
     expected["its infer.json"] = (infer, read_json(results.images(run) / "infer.json"))
     expected["its config"] = (made["config"], json.loads(phase_json(config, "evaluate", run)))
+    if "choice" in infer:
+        expected["the choice of its sampling"] = (infer["choice"], read_json(results.choice(run)))
     if run.stage != "none":
         path = results.checkpoint(run)
         header = checkpoint.read_header(path)

@@ -382,8 +382,8 @@ METRICS = {
 }
 """Every metric by its name in files, in the order of the table's columns."""
 
-SWEPT = ("psnr", "lpips")
-"""Metrics of an image that are followed over numbers of sampling steps."""
+SWEPT = ("psnr", "ms_ssim", "lpips")
+"""Metrics of an image that are followed over ways of sampling."""
 
 
 def of_images() -> list[str]:

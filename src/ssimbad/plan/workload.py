@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
-from ssimbad.evaluation.sweep import variants
+from ssimbad.evaluation.sweep import unguided
 from ssimbad.inference import SPREAD_IMAGES, SPREAD_SAMPLES, count_parameters
 from ssimbad.methods import Run, methods, model_of
 from ssimbad.methods.base import Method, NetworkMethod, SampledMethod
@@ -270,7 +270,11 @@ class Workload:
         test = self.counts["test"]
         batch = min(self.config.infer.batch, test)
         colorizing = self._colorizing(row.method, batch)
-        cost = colorizing.colorize(PhaseConfig(self.config, "infer", row).method)
+        sampling = PhaseConfig(self.config, "infer", row).method
+        if row in self.config.chosen_rows:  # not known yet: with the most steps that are tried
+            assert sampling is not None
+            sampling = unguided(sampling, self.config.sweep)[-1][0]
+        cost = colorizing.colorize(sampling)
         images = len(inferred()) * test + SPREAD_IMAGES * SPREAD_SAMPLES
         passes = images / batch / self.gpus
         parameters = count_parameters(colorizing.method)
@@ -286,14 +290,18 @@ class Workload:
         return Line("evaluate", row, 0, tuple(passes), self._runs(row))
 
     def _sweep(self, row: Run) -> Line:
-        images = min(self.config.sweep.images, self.counts["test"])
-        colorizing = self._colorizing(row.method, images)
+        swept = self.config.sweep
+        images = min(swept.images, self.counts["validation"])
+        batch = min(self.config.infer.batch, images)
+        colorizing = self._colorizing(row.method, batch)
         sampling = PhaseConfig(self.config, "sweep", row).method
         assert sampling is not None
-        tried = [s for _, _, s in variants(sampling, self.config.sweep.steps)]
-        passes = [(colorizing.colorize(s), 1 / self.gpus) for s in tried]
-        passes.append((_lpips(images, self.config.data.size), len(tried) / self.gpus))
-        return Line("sweep", row, count_parameters(colorizing.method), tuple(passes))
+        # All calls that the search may take, each with the measuring of what it leads to, at most.
+        call = unguided(sampling, swept)[0][0].model_copy(update={"steps": 1})
+        costs = colorizing.colorize(call), _lpips(batch, self.config.data.size)
+        times = 2 * swept.calls * images / batch / self.gpus
+        passes = tuple((cost, times) for cost in costs)
+        return Line("sweep", row, count_parameters(colorizing.method), passes)
 
     def _oracle(self, row: Run) -> Line:
         config = self.config
