@@ -1,7 +1,7 @@
 """What compiling and layout give the default's network on a GPU: ``python -m benchmarks.gpu_rates``.
 
-Images a second of a pretraining step, a refinement step and sampling, at two sizes, in bf16-mixed: plain eager
-PyTorch, channels-last, compiled, and both. Writes a JSON file, anew after each line.
+Images a second of a pretraining step, a refinement step and sampling, at two sizes, in bf16-mixed: plain
+eager PyTorch, channels-last, compiled, and both. Writes a JSON file, anew after each line.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _work(
                     images.sketch, images.reference, lambda k: noise, phase.method
                 )
 
-        return method, sample
+        return sample
     schedule = in_steps(getattr(phase, name), 1)
     refinement = phase.method if name == "refine" else None
     at, _, _ = objectives(method, schedule, refinement, "blank", device)
@@ -104,7 +104,7 @@ def _work(
         optimizer.step()
         optimizer.zero_grad()
 
-    return method, step
+    return step
 
 
 def _cases(sizes: list[int], batches: list[int]) -> Iterator[tuple[str, int, int, str]]:
@@ -133,7 +133,7 @@ def main() -> None:
         if time.monotonic() - start > given.seconds:
             break
         torch._dynamo.reset()
-        method, work = _work(given.config, name, size, batch, device, how)
+        work = _work(given.config, name, size, batch, device, how)
         with FlopCounterMode(display=False) as counter:
             if "compiled" not in how:
                 work()

@@ -85,6 +85,15 @@ def _parser() -> argparse.ArgumentParser:
             help="overlay on config.yaml; may be repeated, the last one wins",
         )
     _add_colorize(commands)
+    text = "every phase up to the test set's images in this process, without Snakemake"
+    command = commands.add_parser("run", help=text, description=text)
+    command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
+    command.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="stop after so many; the same command goes on from there",
+    )
     command = commands.add_parser("config", help="check a config and show it merged")
     command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
     command.add_argument("--describe", action="store_true", help="explain every key instead")
@@ -141,6 +150,13 @@ def _run_phase(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.command in PHASES:
         _run_phase(arguments)
+    elif arguments.command == "run":
+        from ssimbad.conduct import conduct
+        from ssimbad.config.files import load
+        from ssimbad.layout import Results
+
+        config = load(arguments.config)
+        conduct(config, Results(config.results), arguments.minutes)
     elif arguments.command == "config":
         from ssimbad.config.files import load, to_yaml
         from ssimbad.config.schema import describe
