@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssimbad.dvc_adoption import output_of
 from ssimbad.errors import UserError
 from ssimbad.files import read_json, sha256_file, write_json, write_text
 from ssimbad.interruption import Stopped, exit_on_sigterm, hold
@@ -174,3 +175,31 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
         write_json(results.conducted, _records(results) | {_name(job): record})
     if failed:
         raise UserError("\n".join(told for told in failed.values() if told))
+
+
+def adopt(config: Config, overlays: list[Path], results: Results) -> str:
+    """Have Snakemake take what :func:`conduct` made, here or on another machine, as its own.
+
+    The store may be made here anew: what else there is counts where the store's manifest is the same.
+
+    Args:
+        config: the config, merged.
+        overlays: its files, as Snakemake is to read them.
+        results: where everything lies.
+
+    Returns:
+        A sentence on how much was taken.
+
+    Raises:
+        UserError: nothing was conducted here, or Snakemake fails.
+    """
+    if not results.conducted.exists():
+        raise UserError(f"{results.conducted}: no such file: `ssimbad run` has made nothing here")
+    finished = done(config, results)
+    targets = [str(_left_by(job, results)) for job, there in finished.items() if there]
+    if targets:
+        files = ["--configfile", *map(str, overlays)] if overlays else []
+        output_of(
+            "snakemake", *targets, "--touch", "--forceall", "--cores", "1", "--quiet", "all", *files
+        )
+    return f"{len(targets)} of {len(finished)} jobs adopted"
