@@ -143,12 +143,12 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
             the time is up (:class:`~ssimbad.interruption.Stopped`).
     """
     hold(results.root)
+    keys, finished = keys_of(config), done(config, results)
+    failed: dict[Job, str] = {}
     if minutes is not None:
         timer = threading.Timer(60 * minutes, os.kill, (os.getpid(), signal.SIGTERM))
         timer.daemon = True
         timer.start()
-    keys, finished = keys_of(config), done(config, results)
-    failed: dict[Job, str] = {}
     for number, job in enumerate(keys, 1):
         phase, run = job
         told = f"{number}/{len(keys)} {_name(job)}"
