@@ -63,6 +63,15 @@ def test_every_config_file_is_valid_and_names_its_own_folder() -> None:
         ("train.optimizer", "sgd", "'adamw' or 'muon'"),
         ("animediffusion.sampling.eta", 2.0, "less than or equal to 1"),
         ("sweep.rows", ["scft"], "'scft' has no number of sampling steps to vary"),
+        ("ssimbad.sampling.sigma_max", 99.0, "at most phi.sigma_max (80.0)"),
+        ("sweep.choose_by", "fid", "'config', 'psnr', 'ms_ssim' or 'lpips'"),
+        ("sweep.vary.etas", [1.0], "'etas' is no key of how a method samples"),
+        (
+            "sweep.vary.eta",
+            [2.0],
+            "eta: 2.0: input should be less than or equal to 1 (animediffusion)",
+        ),
+        ("sweep.vary.guidance", ["much"], 'guidance: "much": input should be a valid number'),
         ("oracle.rows", ["animediffusion"], "'animediffusion' is no denoiser"),
         ("seeds", [1, 1], "different numbers"),
         ("scft.recipe.optimizer", "muon", "no such key"),
@@ -170,6 +179,9 @@ def test_without_validation_images_nothing_is_chosen_by_them() -> None:
     assert "data.folder.validation (0) leaves no images to validate with" in line
     for recipe in (values["train"], values["refine"], values["scft"]["recipe"]):
         recipe["choose_by"] = "last_batch"
+    (line,) = faults(values)
+    assert line.endswith("leaves no images to validate with, as sweep.rows needs")
+    values["sweep"]["rows"] = []
     assert validate(values).data.folder.validation == 0
 
 
@@ -188,22 +200,25 @@ def test_files_that_are_no_config(tmp_path: Path, text: bytes, told: str) -> Non
 @pytest.mark.parametrize(
     ("change", "touched"),
     [
-        (("ssimbad.sampling.steps", 9), {"infer", "report"}),
+        (("ssimbad.sampling.steps", 9), {"sweep", "infer", "report"}),
         (("ssimbad.refinement.steps", 9), {"refine", "report"}),
-        (("ssimbad.structural", 0.5), {"train", "infer", "report"}),
+        (("ssimbad.structural", 0.5), {"train", "sweep", "infer", "report"}),
         (("phi.points", 9), {"phi", "report"}),
-        (("devices", 2), {"train", "refine", "infer", "report"}),
-        (("device", "cpu"), {"phi", "train", "refine", "infer", "evaluate", "report"}),
-        (("compile", True), {"train", "refine", "infer", "report"}),
+        (("devices", 2), {"train", "refine", "sweep", "infer", "report"}),
+        (("device", "cpu"), {"phi", "train", "refine", "sweep", "infer", "evaluate", "report"}),
+        (("compile", True), {"train", "refine", "sweep", "infer", "report"}),
         (("evaluate.resamples", 999), {"evaluate", "report"}),
         (("rows", ["reference"]), {"report"}),
+        (("sweep.calls", 99), {"sweep", "infer", "report"}),
+        (("sweep.choose_by", "config"), {"sweep", "infer", "report"}),
+        (("sweep.rows", []), {"infer", "report"}),
         (("results", "elsewhere"), {"report"}),
     ],
 )
 def test_a_change_touches_the_phases_that_read_it(change: tuple, touched: set) -> None:
     before, after = (validate(v) for v in (tiny_values(), changed(*change)))
     found = set()
-    for phase in ("data", "phi", "train", "refine", "infer", "evaluate", "report"):
+    for phase in ("data", "phi", "train", "refine", "sweep", "infer", "evaluate", "report"):
         row = {"data": None, "phi": None, "report": None, "refine": "ssimbad_refined"}
         chosen = row.get(phase, "ssimbad") and Run(row.get(phase, "ssimbad"))
         if phase_json(before, phase, chosen) != phase_json(after, phase, chosen):
@@ -232,9 +247,9 @@ def test_describe_explains_every_key() -> None:
                 found |= keys(value, f"{prefix}{key}.")
         return found
 
-    # The strategies' weights are one value, explained as such.
-    strategies = {k for k in keys(tiny_values()) if k.startswith("refine.strategy.")}
-    assert told == keys(tiny_values()) - strategies
+    # The strategies' weights are one value, explained as such, and so are the keys that the sweep varies.
+    free = ("refine.strategy.", "sweep.vary.")
+    assert told == {k for k in keys(tiny_values()) if not k.startswith(free)}
     assert not any(" None " in line for line in lines)
 
 

@@ -102,7 +102,7 @@ SCALE = {
     *("ssimbad.few_steps.steps", "scft.width", "scft.depth"),
     *(f"scft.recipe.{key}" for key in ("steps", "epochs", "batch", "lr", "min_lr")),
     *("scft.recipe.precision", "scft.recipe.checkpoint_every"),
-    *("sweep.rows", "sweep.steps", "sweep.images", "oracle.images"),
+    *("sweep.steps", "sweep.images", "oracle.images"),
 }
 """Sizes, budgets and numbers of steps."""
 

@@ -18,7 +18,7 @@ from ssimbad.phases import PHASES
 from ssimbad.phases.code import code_of
 from ssimbad.phases.resources import KEPT_PAGES, gpus_of, threads_of
 from ssimbad.phases.slices import phase_json
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import inferred
 
 # Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not. It is told
 # who asked, so that it leaves when that one is killed; and a SIGTERM to all of them is its to answer: the
@@ -151,10 +151,23 @@ DATA = [str(FILES.data / name) for name in STORE]
 PHI = str(FILES.phi / "phi.json")
 
 
+SWEPT = [
+    str(FILES.sweep / f"{row}.{ending}")
+    for row in CONFIG.swept_rows
+    for ending in ("csv", "json")
+]
+
+
 def own_checkpoint(wildcards):
     """The weights that a run's images come from; none of a row without networks."""
     run = Run(wildcards.row)
     return [] if run.stage == "none" else str(FILES.checkpoint(run))
+
+
+def chosen_sampling(wildcards):
+    """How the sweep would have a run sample, where its section does not say it."""
+    row = Run(Run(wildcards.row).row)
+    return [str(FILES.choice(row))] if row in CONFIG.chosen_rows else []
 
 
 def pretrained_checkpoint(wildcards):

@@ -85,13 +85,30 @@ def _parser() -> argparse.ArgumentParser:
             help="overlay on config.yaml; may be repeated, the last one wins",
         )
     _add_colorize(commands)
+    text = "every phase up to the test set's images in this process, without Snakemake"
+    command = commands.add_parser("run", help=text, description=text)
+    command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
+    command.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="stop after so many; the same command goes on from there",
+    )
     command = commands.add_parser("config", help="check a config and show it merged")
     command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
     command.add_argument("--describe", action="store_true", help="explain every key instead")
     text = (
-        "after `dvc pull` or `dvc checkout`: have Snakemake take over the results that DVC brought"
+        "have Snakemake take over the results that `dvc pull`, `dvc checkout` or `ssimbad run` left"
     )
-    commands.add_parser("adopt", help=text, description=text)
+    command = commands.add_parser("adopt", help=text, description=text)
+    command.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="of a `ssimbad run`; without it, what DVC brought is taken over",
+    )
     command = commands.add_parser(
         "verify", help="check a finished run against its digests and images"
     )
@@ -138,9 +155,30 @@ def _run_phase(arguments: argparse.Namespace) -> None:
     )
 
 
+def _adopt(overlays: list[Path]) -> None:
+    if not overlays:
+        from ssimbad.dvc_adoption import adopt
+
+        adopt()
+        return
+    from ssimbad.conduct import adopt as adopt_conducted
+    from ssimbad.config.files import load
+    from ssimbad.layout import Results
+
+    config = load(overlays)
+    print(adopt_conducted(config, overlays, Results(config.results)))
+
+
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.command in PHASES:
         _run_phase(arguments)
+    elif arguments.command == "run":
+        from ssimbad.conduct import conduct
+        from ssimbad.config.files import load
+        from ssimbad.layout import Results
+
+        config = load(arguments.config)
+        conduct(config, Results(config.results), arguments.minutes)
     elif arguments.command == "config":
         from ssimbad.config.files import load, to_yaml
         from ssimbad.config.schema import describe
@@ -152,9 +190,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
         print(verify(Results(arguments.results)))
     elif arguments.command == "adopt":
-        from ssimbad.dvc_adoption import adopt
-
-        adopt()
+        _adopt(arguments.config)
     elif arguments.command == "colorize":
         from ssimbad.colorize import colorize
 

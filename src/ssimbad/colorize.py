@@ -29,9 +29,10 @@ from ssimbad.data.images import SUFFIXES, is_image_name, read_picture
 from ssimbad.data.store import to_pixels, to_unit
 from ssimbad.devices import device_of
 from ssimbad.errors import UserError, shown
-from ssimbad.files import whole_file, whole_files
+from ssimbad.files import sha256_file, whole_file, whole_files
 from ssimbad.layout import Results
 from ssimbad.methods import Run, methods, rows
+from ssimbad.phases.trained import read_choice
 from ssimbad.rng import image_noise
 from ssimbad.training import checkpoint
 
@@ -144,8 +145,25 @@ def _loaded(path: Path) -> tuple[NetworkMethod, dict[str, Any]]:
     return method, header
 
 
-def _sampling(header: dict[str, Any], steps: int | None, guidance: float | None) -> Section | None:
-    """How to sample: as the row was refined, else as its method usually is, but for what was asked for.
+def _chosen(path: Path, row: str, kind: type[Section]) -> dict[str, Any]:
+    """How the sweep of the checkpoint's own run chose to sample it; nothing where there is none.
+
+    Raises:
+        UserError: the sweep's file holds no choice.
+    """
+    choice = Results(path.absolute().parent.parent.parent).choice(row)
+    if not isfile(choice):
+        return {}
+    sampling, record = read_choice(choice, kind)
+    own = record.get("checkpoint") == sha256_file(path)
+    return sampling.model_dump() if own else {}
+
+
+def _sampling(
+    path: Path, header: dict[str, Any], steps: int | None, guidance: float | None
+) -> Section | None:
+    """How to sample: as the checkpoint's run chose to, else as the row was refined, else as its method
+    usually is, but for what was asked for.
 
     Raises:
         UserError: what was asked for is not possible, or the row has no such thing.
@@ -166,7 +184,8 @@ def _sampling(header: dict[str, Any], steps: int | None, guidance: float | None)
         return None
     refined = {k: v for k, v in header.get("refinement", {}).items() if k in fields}
     try:
-        return kind.model_validate(declared.usual_sampling | refined | asked)
+        chosen = _chosen(path, row, kind)
+        return kind.model_validate(declared.usual_sampling | refined | chosen | asked)
     except ValidationError as error:
         fault = error.errors()[0]
         text = f"{fault['input']}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
@@ -271,8 +290,8 @@ def colorize(
         image: a drawing in colours whose lines are taken, or a folder of them.
         references: images, or folders of them; they are not warped.
         out: the output for one file with one; else the folder for ``<drawing>_<reference>.png``.
-        steps: network calls; None: as the row was refined or is usually sampled.
-        guidance: classifier-free guidance scale; None: 1, which is none.
+        steps: of the sampler; None: as its run chose, or the row was refined, or is usually sampled.
+        guidance: classifier-free guidance scale; None: as its run chose, or 1, which is none.
         seed: of the noise and XDoG's width, each drawn by the drawing's name.
         device_name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
@@ -288,8 +307,9 @@ def colorize(
             raise UserError("colorize: give --sketch or --image, one of them")
     device = device_of(device_name)
     jobs = _jobs(drawing, references, out)
-    method, header = _loaded(checkpoint_path or DEFAULT_CHECKPOINT)
-    sampling = _sampling(header, steps, guidance)
+    path = checkpoint_path or DEFAULT_CHECKPOINT
+    method, header = _loaded(path)
+    sampling = _sampling(path, header, steps, guidance)
     size = header["size"]
     drawings = _Drawings(image is not None, size, seed)
     sketches, colours = _reduced(jobs, drawings)

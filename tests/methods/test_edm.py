@@ -32,7 +32,7 @@ def make() -> EDM:
 
 def sampling(spacing: str, steps: int = 18) -> SamplingConfig:
     return SamplingConfig(
-        sampler="heun", steps=steps, last_call=True, spacing=spacing, guidance=1.0
+        sampler="heun", steps=steps, last_call=True, spacing=spacing, sigma_max=0.0, guidance=1.0
     )
 
 
@@ -51,6 +51,13 @@ def test_another_spacing_can_be_asked_for() -> None:
     torch.testing.assert_close(steps, steps[:1].expand(4))
     expected = Phi(RATIONAL, 0.3, 0.002, 80.0).sampling_sigmas(5)
     torch.testing.assert_close(make().sigmas(sampling("sigma/(sigma+0.3)", 5)), expected)
+
+
+def test_sampling_may_start_below_the_highest_noise_level() -> None:
+    lower = make().sigmas(sampling("own", 18).model_copy(update={"sigma_max": 10.0}))
+    low, high = 0.002 ** (1 / 7), 10 ** (1 / 7)
+    expected = [(high + i / 17 * (low - high)) ** 7 for i in range(18)]
+    assert lower.tolist() == pytest.approx([*expected, 0.0])
 
 
 def test_the_row_evenly_in_the_logarithm_samples_edms_own_checkpoint() -> None:

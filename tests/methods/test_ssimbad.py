@@ -41,7 +41,7 @@ def batch() -> Batch:
 def test_an_image_depends_on_neither_its_batch_nor_its_place(batch: Batch, sampler: str) -> None:
     method = make().eval()
     sampling = SamplingConfig(
-        sampler=sampler, steps=3, last_call=False, spacing="own", guidance=1.5
+        sampler=sampler, steps=3, last_call=False, spacing="own", sigma_max=0.0, guidance=1.5
     )
     noise = noise_of(batch.names)
     together = method.colorize(batch.sketch, batch.reference, noise, sampling)
@@ -63,7 +63,12 @@ def test_the_last_call_changes_next_to_nothing(batch: Batch) -> None:
             batch.reference,
             noise,
             SamplingConfig(
-                sampler="euler", steps=4 + last, last_call=last, spacing="own", guidance=1.0
+                sampler="euler",
+                steps=4 + last,
+                last_call=last,
+                spacing="own",
+                sigma_max=0.0,
+                guidance=1.0,
             ),
         )
         for last in (True, False)
@@ -79,7 +84,7 @@ def test_guidance_extrapolates_from_no_condition(batch: Batch) -> None:
     one_step = {"sampler": "euler", "steps": 1, "last_call": True}
 
     def colorize(guidance: float, sketch: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-        sampling = SamplingConfig(**one_step, spacing="own", guidance=guidance)
+        sampling = SamplingConfig(**one_step, spacing="own", sigma_max=0.0, guidance=guidance)
         return method.colorize(sketch, reference, noise, sampling)
 
     plain = colorize(1.0, batch.sketch, batch.reference)

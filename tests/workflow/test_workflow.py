@@ -31,7 +31,7 @@ def test_table(finished: Results) -> None:
         lines = list(csv.DictReader(stream))
     found = {(x["method"], x["setting"], x["metric"]): x for x in lines}
     assert {key[0] for key in found} == set(ROWS)
-    assert len(found) == len(ROWS) * 2 * len(METRICS)
+    assert len(found) == len(ROWS) * 3 * len(METRICS)
     for (row, _, metric), line in found.items():
         if METRICS[metric].of == "set":
             assert (line["value"] == "") == (row == "reference")
@@ -91,7 +91,7 @@ def test_findings_give_a_verdict_on_every_claim(finished: Results) -> None:
     assert "Not tested" not in text
     verdicts = re.findall(r"\*\*(\w+)\*\* \|$", text, re.M)
     assert set(verdicts) <= {"supported", "contradicted", "undecided"}
-    assert len(verdicts) == len(CLAIMS) * 2 * len(of_images()) + len(ROWS) * len(against("truth"))
+    assert len(verdicts) == len(CLAIMS) * 3 * len(of_images()) + len(ROWS) * len(against("truth"))
     with (finished.root / "comparisons.csv").open() as stream:
         lines = list(csv.DictReader(stream))
     with (finished.root / "table.csv").open() as stream:
@@ -109,21 +109,57 @@ def test_systems_state_what_each_row_took(finished: Results) -> None:
     with (finished.root / "systems.csv").open() as stream:
         found = {line.pop("method"): line for line in csv.DictReader(stream)}
     assert list(found) == list(ROWS)
-    numbers = {row: [float(v) for v in list(line.values())[:4]] for row, line in found.items()}
-    assert numbers["reference"] == [0, 0, 0, 0]
-    assert numbers["ssimbad"][1:] == [8, 32, 4]  # guided: two calls a step
-    assert numbers["ssimbad_refined"][1:] == [12, 48, 4]
-    assert numbers["edm_refined"][1:] == [12, 48, 4]
-    assert numbers["animediffusion"][1:] == [8, 32, 4]
-    assert numbers["scft"][1:] == [4, 16, 1]
-    assert numbers["fill"] == [0, 0, 0, 0]
-    assert numbers["regression"][1:] == [16, 64, 1]
-    assert numbers["ssimbad_longer"][1:] == [16, 64, 4]
+    numbers = {row: [float(v) for v in list(line.values())[:3]] for row, line in found.items()}
+    assert numbers["reference"] == [0, 0, 0]
+    assert numbers["ssimbad"][1:] == [8, 32]
+    assert numbers["ssimbad_refined"][1:] == [12, 48]
+    assert numbers["edm_refined"][1:] == [12, 48]
+    assert numbers["animediffusion"][1:] == [8, 32]
+    assert numbers["scft"][1:] == [4, 16]
+    assert numbers["fill"] == [0, 0, 0]
+    assert numbers["regression"][1:] == [16, 64]
+    assert numbers["ssimbad_longer"][1:] == [16, 64]
+    calls = {row: float(line["network_calls"]) for row, line in found.items()}
+    assert (calls["reference"], calls["scft"]) == (0, 1)
+    assert calls["edm_refined"] == 4  # as its section says, guided: two calls a step
+    assert calls["regression"] == 1
+    assert all(0 < float(line["seconds_per_image"]) < 5 for line in found.values())
     unets = {numbers[row][0] for row in ROWS if numbers[row][0] and row != "scft"}
     assert len(unets) == 2  # with an image to denoise among the inputs, and without
+    # What a row without noise makes does not depend on it.
+    spreads = {row: float(line["noise_spread"]) for row, line in found.items()}
+    assert spreads["reference"] == spreads["scft"] == spreads["fill"] == 0
+    assert spreads["ssimbad"] > 0
     assert found["ssimbad"]["loss_networks"] == ""
     assert found["ssimbad_refined"]["loss_networks"] == "vgg16"
     assert found["scft"]["loss_networks"] in ("vgg16", "vgg19")
+
+
+def test_swept_rows_sample_as_validation_images_chose(finished: Results) -> None:
+    with (finished.root / "systems.csv").open() as stream:
+        systems = {line["method"]: line for line in csv.DictReader(stream)}
+    swept = load_merged(finished.config).swept_rows
+    assert 0 < len(swept) < len(ROWS)
+    for row in swept:
+        choice = json.loads(finished.choice(row).read_text())
+        assert (choice["split"], choice["images"]) == ("validation", 2)
+        with (finished.sweep / f"{row}.csv").open() as stream:
+            tried = list(csv.DictReader(stream))
+        assert {line["setting"] for line in tried} == set(choice["settings"])
+        (calls,) = {float(line["network_calls"]) for line in tried if line["chosen"] == "1"}
+        infer = json.loads((finished.images(row) / "infer.json").read_text())
+        assert infer["sampling"] == choice["sampling"]
+        assert infer["choice"] == choice
+        assert infer["network_calls"] == calls == choice["network_calls"]
+        assert float(systems[row]["network_calls"]) == calls
+        assert systems[row]["chosen_by"] == "lpips"
+        assert str(choice["sampling"]["steps"]) in systems[row]["sampling"]
+    assert {line["method"] for line in systems.values() if line["chosen_by"]} == set(swept)
+    with (finished.root / "common_calls.csv").open() as stream:
+        common = list(csv.DictReader(stream))
+    assert {line["method"] for line in common} == set(swept)
+    assert {line["network_calls"] for line in common} == {"2"}
+    assert "validation images" in (finished.root / "index.html").read_text()
 
 
 def test_the_oracle_stays_out_of_the_table(finished: Results) -> None:
@@ -151,7 +187,7 @@ def test_a_second_run_has_nothing_to_do(finished: Results) -> None:
     [
         (
             "ssimbad: {refinement: {steps: 3}}",
-            {(p, "ssimbad_refined") for p in ("refine", "infer", "evaluate", "sweep", "oracle")},
+            {(p, "ssimbad_refined") for p in ("refine", "sweep", "infer", "evaluate", "oracle")},
         ),
         ("phi: {choice: atan(sigma)}", None),
         ("rows: [reference]", set()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,7 @@ from ssimbad.methods import Run, methods, rows
 from ssimbad.networks.schema import UNetConfig
 from ssimbad.noise.schema import PhiConfig
 from ssimbad.schema import DEVICES, Section
+from ssimbad.settings import SETTINGS
 from ssimbad.training.schema import RefineConfig, Schedule, StageConfig
 
 if TYPE_CHECKING:
@@ -106,9 +108,20 @@ class Config(Section):
         return [Run(row) for row in self.sweep.rows if row in self.rows]
 
     @property
+    def chosen_rows(self) -> list[Run]:
+        """The rows that sample as the sweep chooses, not as their sections say, in the table or not."""
+        return [] if self.sweep.choose_by == "config" else [Run(row) for row in self.sweep.rows]
+
+    @property
     def guided_rows(self) -> list[Run]:
         """The rows whose sampling the truth steers."""
         return [Run(row) for row in self.oracle.rows if row in self.rows]
+
+    @property
+    def settings(self) -> list[str]:
+        """The settings in which the rows' images are measured: those whose truth the source has."""
+        recolours = self.data.make_source(self.seed).recolours
+        return [name for name, s in SETTINGS.items() if s.truth == "own" or recolours]
 
     def seed_of(self, run: Run) -> int:
         """The training seed of a run."""
@@ -135,16 +148,50 @@ def _consistent(config: Config) -> Config:
             raise ValueError(
                 f"{unvalidated} leaves no images to validate with, as {name}.choose_by (validation) needs"
             )
-    for row in config.sweep.rows:
-        sampling = methods()[Run(row).method].sampling
-        if sampling is None or "steps" not in sampling.model_fields:
-            raise ValueError(f"sweep.rows: {row!r} has no number of sampling steps to vary")
+    _check_sampling(config)
+    _check_sweep(config, unvalidated)
     for row in config.oracle.rows:
         if not methods()[Run(row).method].denoiser:
             raise ValueError(
                 f"oracle.rows: {row!r} is no denoiser, as edm's and ssimbad's rows are"
             )
     return config
+
+
+def _check_sampling(config: Config) -> None:
+    low, high = config.phi.sigma_min, config.phi.sigma_max
+    for name, method in methods().items():
+        parts = [part for part, kind in parts_of(method).items() if kind is method.sampling]
+        for part in parts:
+            given = getattr(getattr(config.section(name), part), "sigma_max", 0)
+            if given and not low < given <= high:
+                raise ValueError(
+                    f"{name}.{part}.sigma_max ({given}) must be 0, or above phi.sigma_min ({low}) and at"
+                    f" most phi.sigma_max ({high})"
+                )
+
+
+def _check_sweep(config: Config, unvalidated: str | None) -> None:
+    for row in config.sweep.rows:
+        sampling = methods()[Run(row).method].sampling
+        if sampling is None or "steps" not in sampling.model_fields:
+            raise ValueError(f"sweep.rows: {row!r} has no number of sampling steps to vary")
+    if config.swept_rows and unvalidated:
+        raise ValueError(f"{unvalidated} leaves no images to validate with, as sweep.rows needs")
+    for key, tried in config.sweep.vary.items():
+        having = [n for n, m in methods().items() if m.sampling and key in m.sampling.model_fields]
+        if not having or key in ("sampler", "steps"):
+            raise ValueError(
+                f"sweep.vary: {key!r} is no key of how a method samples, or has its turn anyway"
+            )
+        for name, value in itertools.product(having, tried):
+            section = config.section(name).sampling
+            try:
+                type(section).model_validate(section.model_dump() | {key: value})
+            except ValidationError as error:
+                told = error.errors()[0]["msg"]
+                told = f"sweep.vary.{key}: {_json(value)}: {told[0].lower()}{told[1:]} ({name})"
+                raise ValueError(told) from None
 
 
 def _recipes(config: Config) -> dict[str, Schedule]:

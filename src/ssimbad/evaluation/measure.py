@@ -1,4 +1,4 @@
-"""Images of the test set, measured against the sketches' truth and their references."""
+"""Images of the test set, measured against their truth and their references."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tqdm import tqdm
 from ssimbad.errors import UserError
 from ssimbad.evaluation.metrics import METRICS, ms_ssim_scales, of_images, of_sets
 from ssimbad.evaluation.pairs import Pairs
-from ssimbad.evaluation.statistics import bootstrap_interval
+from ssimbad.evaluation.statistics import bootstrap_interval, resampled
 from ssimbad.files import sha256_file, whole_file, write_json
 from ssimbad.pretrained.fetching import fetch
 from ssimbad.pretrained.networks import Inception
 from ssimbad.provenance import machine, packages
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import images_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
     from ssimbad.evaluation.pairs import Networks
     from ssimbad.evaluation.schema import EvaluateConfig
     from ssimbad.layout import Results
@@ -112,10 +112,9 @@ class Measurer:
     """
 
     def __init__(
-        self, test_set: TestSet, config: EvaluateConfig, networks: Networks, cache: Path
+        self, test_set: ImageSet, config: EvaluateConfig, networks: Networks, cache: Path
     ) -> None:
         self.test_set, self.config, self.networks = test_set, config, networks
-        self.truth = test_set.truth(test_set.names)
         _ = networks.lpips  # weights that cannot be had are told of before any work
         self._open_features = partial(
             _Features, networks.weights, config.batch, networks.device, cache
@@ -133,7 +132,7 @@ class Measurer:
 
         Args:
             folder: holds ``<name>.png`` for every test image and nothing else.
-            setting: in which they were made.
+            setting: in which they were made, and against whose truth.
             of_set: whether to compute metrics of the whole set. Of images that are copies of the test
                 images they say nothing, and are None.
             label: what the progress bar says.
@@ -141,29 +140,13 @@ class Measurer:
         Raises:
             UserError: images are missing, surplus or damaged.
         """
-        names, batch = self.test_set.names, self.config.batch
+        names = self.test_set.names
         pixels = read_results(folder, names, self.test_set.size)
+        truth = self.test_set.truth(names, setting)
         reference = self.test_set.references(names, setting)
-        columns: dict[str, list[Tensor]] = {metric: [] for metric in of_images()}
-        with torch.inference_mode():
-            for parts in zip(
-                *(t.split(batch) for t in (pixels, self.truth, reference)), strict=True
-            ):
-                images, truth, references = (part.float() / 255 for part in parts)
-                pairs = Pairs(images, truth, references, self.networks)
-                for metric, values in pairs.measured(list(columns)).items():
-                    columns[metric].append(values.cpu())
-        per_image = {metric: torch.cat(v).double().numpy() for metric, v in columns.items()}
-        metrics: dict[str, dict[str, float | None]] = {}
-        for metric, column in per_image.items():
-            low, high = bootstrap_interval(column, self.config.resamples, self.test_set.seed)
-            metrics[metric] = {"value": float(column.mean()), "ci_low": low, "ci_high": high}
-        features = []
-        if of_set:
-            features = [self.features.of(pixels, label), self.features.of(self.truth, "the truth")]
-        for metric in of_sets():
-            value = METRICS[metric].compute(*features) if of_set else None
-            metrics[metric] = {"value": value, "ci_low": None, "ci_high": None}
+        per_image = self._of_images(pixels, truth, reference, self.test_set.sketches(names))
+        sets = [self.features.of(pixels, label), self._truths(truth)] if of_set else []
+        metrics = self._summary(per_image, sets)
         return {
             "metrics": metrics,
             "per_image": {
@@ -174,9 +157,48 @@ class Measurer:
             "images": _digest_of(pixels),
         }
 
+    def _truths(self, truth: Tensor) -> np.ndarray:
+        return self.features.of(truth, "the truth")
+
+    def _of_images(self, *compared: Tensor) -> dict[str, np.ndarray]:
+        """Each image's values by metric; of images, truth, references and sketches, uint8."""
+        columns: dict[str, list[Tensor]] = {metric: [] for metric in of_images()}
+        with torch.inference_mode():
+            for parts in zip(*(t.split(self.config.batch) for t in compared), strict=True):
+                images, truth, references, sketches = (part.float() / 255 for part in parts)
+                pairs = Pairs(images, truth, references, self.networks, sketches)
+                for metric, values in pairs.measured(list(columns)).items():
+                    columns[metric].append(values.cpu())
+        return {metric: torch.cat(v).double().numpy() for metric, v in columns.items()}
+
+    def _summary(
+        self, per_image: dict[str, np.ndarray], sets: list[np.ndarray]
+    ) -> dict[str, dict[str, float | None]]:
+        """Every metric's value and interval; of the set None where no features are given."""
+        metrics: dict[str, dict[str, float | None]] = {}
+        seed, resamples = self.test_set.seed, self.config.resamples
+        for metric, column in per_image.items():
+            low, high = bootstrap_interval(column, resamples, seed)
+            metrics[metric] = {"value": float(column.mean()), "ci_low": low, "ci_high": high}
+        for name in of_sets():
+            metrics[name] = dict.fromkeys(("value", "ci_low", "ci_high"))
+            if sets:
+                metrics[name]["value"] = METRICS[name].compute(*sets)
+            if sets and (interval := METRICS[name].interval):
+                low, high = interval(*sets, resampled(len(sets[0]), resamples, seed))
+                metrics[name] |= {"ci_low": low, "ci_high": high}
+        return metrics
+
+    def floor(self, setting: str) -> dict[str, float]:
+        """Metrics of a set, of training images against a setting's truth: what other people's pictures of
+        the same kind reach, by chance of who is drawn."""
+        truth = self.test_set.truth(self.test_set.names, setting)
+        sets = [self.features.of(self.test_set.others(), "training images"), self._truths(truth)]
+        return {metric: METRICS[metric].compute(*sets) for metric in of_sets()}
+
     def measure_run(self, run: Run, setting: str, results: Results) -> dict[str, Any]:
         """As :meth:`measure`, of a run's images in a setting."""
-        folder = results.images(run) / setting
+        folder = results.images(run) / images_of(setting)
         # The images of a row without networks are copies of the test images.
         return self.measure(folder, setting, run.stage != "none", f"{run} {setting}")
 
@@ -184,7 +206,7 @@ class Measurer:
 def write_measurements(
     measurer: Measurer, run: Run, record: dict[str, Any], results: Results
 ) -> None:
-    """Measure a run's images and write ``metrics/<run>/<setting>.json`` for each setting.
+    """Measure a run's images and write ``metrics/<run>/<setting>.json`` for each setting there is.
 
     Args:
         measurer: what measures.
@@ -197,7 +219,7 @@ def write_measurements(
     """
     start = time.monotonic()
     test_set = measurer.test_set
-    for setting in SETTINGS:
+    for setting in test_set.partners:
         found = measurer.measure_run(run, setting, results)
         write_json(
             results.metrics(run) / f"{setting}.json",
@@ -208,6 +230,7 @@ def write_measurements(
                 "size": test_set.size,
                 "ms_ssim_scales": ms_ssim_scales(test_set.size),
                 "metrics": found["metrics"],
+                "floor": measurer.floor(setting),
                 "per_image": found["per_image"],
                 "provenance": record
                 | {

@@ -18,11 +18,11 @@ from ssimbad.data.store import to_pixels
 from ssimbad.evaluation.metrics import against
 from ssimbad.evaluation.pairs import Networks, Pairs
 from ssimbad.evaluation.statistics import bootstrap_interval
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import inferred
 from ssimbad.similarity import gaussian_ssim
 
 if TYPE_CHECKING:
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
     from ssimbad.evaluation.schema import OracleConfig
     from ssimbad.methods.denoising import DenoisingMethod
     from ssimbad.methods.schema import SamplingConfig
@@ -85,7 +85,7 @@ def guided_euler(
 def oracle(
     method: DenoisingMethod,
     sampling: SamplingConfig,
-    test_set: TestSet,
+    test_set: ImageSet,
     config: OracleConfig,
     resamples: int,
     networks: Networks,
@@ -111,11 +111,11 @@ def oracle(
     if config.guide == "lpips":
         distance = lambda x, y: networks.lpips(x, y).flatten()  # noqa: E731
 
-    truth = test_set.truth(names).to(device).float() / 255
+    truth = test_set.images(names).to(device).float() / 255
     start = test_set.noise(names, device)(0)
     sigmas = method.sigmas(sampling).to(start)
     records = []
-    for setting in tqdm(SETTINGS, desc=label, unit=" settings"):
+    for setting in tqdm(inferred(), desc=label, unit=" settings"):
         sketch, reference = test_set.inputs(names, setting)
         condition = torch.cat([sketch, reference], 1).to(device)
         images = guided_euler(

@@ -97,6 +97,8 @@ class DenoisingMethod(RefinedMethod):
         if sampling.spacing != OWN:
             name, c = parse(sampling.spacing)
             spacing = replace(spacing, name=name, c=c)
+        if sampling.sigma_max:
+            spacing = replace(spacing, sigma_max=sampling.sigma_max)
         return spacing.sampling_sigmas(sampling.steps, sampling.last_call)
 
     def rollout(self, batch: Batch, draws: Draws, refinement: Section | None) -> Tensor:

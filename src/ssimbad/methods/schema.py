@@ -42,6 +42,9 @@ class SamplingConfig(Section):
         description="transformation in which noise levels are evenly spaced: own (published), the method's;"
         " or another, such as sigma^(1/7), which is EDM's, or ln(sigma)"
     )
+    sigma_max: float = Field(
+        ge=0, description="highest noise level, where sampling starts; 0 (published): phi.sigma_max"
+    )
     guidance: float = Field(
         ge=0,
         description="classifier-free guidance scale; 1: none. Refinement trains no free branch",
@@ -96,6 +99,7 @@ class DenoisingConfig(Section):
 
 
 USUAL_SAMPLING = {
-    **{"sampler": "euler", "steps": 2, "last_call": False, "spacing": OWN, "guidance": 1.0},
+    **{"sampler": "euler", "steps": 2, "last_call": False, "spacing": OWN},
+    **{"sigma_max": 0.0, "guidance": 1.0},
 }
 """How a denoiser samples users' own drawings, where no config is at hand."""

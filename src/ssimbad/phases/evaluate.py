@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssimbad.data.test_set import TestSet
+from ssimbad.data.image_set import ImageSet
 from ssimbad.devices import device_of
 from ssimbad.evaluation.measure import Measurer, write_measurements
 from ssimbad.evaluation.pairs import Networks
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def measurer_of(config: PhaseConfig, results: Results) -> Measurer:
     """What measures a run's images, as the config of this phase says."""
     return Measurer(
-        TestSet(results.data, config.seed),
+        ImageSet(results.data, "test", config.seed),
         config.evaluate,
         Networks(config.weights, device_of(config.device)),
         results.features,

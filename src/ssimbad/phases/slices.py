@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ssimbad.config.schema import Config, parts_of
+from ssimbad.evaluation.schema import SearchConfig
 from ssimbad.methods import Run, methods, rows
 from ssimbad.phases import PHASES, Phase
 from ssimbad.schema import Section
@@ -15,7 +16,7 @@ from ssimbad.training.schema import RefineConfig, Schedule, StageConfig, in_step
 
 if TYPE_CHECKING:
     from ssimbad.data.schema import DataConfig
-    from ssimbad.evaluation.schema import EvaluateConfig, InferConfig, OracleConfig, SweepConfig
+    from ssimbad.evaluation.schema import EvaluateConfig, InferConfig, OracleConfig
     from ssimbad.networks.schema import UNetConfig
     from ssimbad.noise.schema import PhiConfig
 
@@ -72,6 +73,12 @@ def _trained_by(config: Config, run: Run) -> list[str]:
     return [digest(phase_json(config, *stage)) for stage in stages]
 
 
+def _sampled_by(config: Config, run: Run) -> str | None:
+    """Digest of what the sweep that chooses a run's sampling reads; None: its section says how to sample."""
+    swept = Run(run.row)
+    return digest(phase_json(config, "sweep", swept)) if swept in config.chosen_rows else None
+
+
 def phase_json(config: Config, name: str, run: Run | None = None) -> str:
     """All that a phase (of a run) reads of the config, as canonical JSON."""
     phase, values = PHASES[name], config.model_dump(mode="json")
@@ -85,8 +92,12 @@ def phase_json(config: Config, name: str, run: Run | None = None) -> str:
             chosen[name] = _schedule(values, name, run)
             if run.passes_of:
                 chosen["passes_of"] = _stages(values, run.passes_of)
+        if name == "sweep":  # which other rows are swept is no row's business
+            del chosen["sweep"]["rows"]
         if phase.checkpoint:
             chosen["trained_by"] = _trained_by(config, run)
+        if name == "infer":
+            chosen["sampled_by"] = _sampled_by(config, run)
     return json.dumps(chosen, sort_keys=True)
 
 
@@ -101,6 +112,7 @@ class PhaseConfig:
         values: :func:`phase_json`, as values.
         digest: of that.
         trained_by: where a checkpoint is used, the digests that its training stages must have had.
+        sampled_by: of ``infer``: where the sweep chooses how to sample, the digest that it must have had.
         method: what the phase reads of the section of the run's method: the section for ``train``, its part
             ``refinement``, or the one that says how to sample.
         passes_of: the stages of as many network passes as which a training is; None: as its schedule says.
@@ -111,6 +123,7 @@ class PhaseConfig:
     values: dict[str, Any]
     digest: str
     trained_by: list[str]
+    sampled_by: str | None
     method: Section | None
     passes_of: Stages | None
     whole: Config
@@ -128,7 +141,7 @@ class PhaseConfig:
     refine: Schedule
     infer: InferConfig
     evaluate: EvaluateConfig
-    sweep: SweepConfig
+    sweep: SearchConfig
     oracle: OracleConfig
 
     def __init__(self, config: Config, name: str, run: Run | None = None) -> None:
@@ -139,6 +152,7 @@ class PhaseConfig:
             self.whole = config
             return
         kinds = {key: field.annotation for key, field in Config.model_fields.items()}
+        kinds["sweep"] = SearchConfig
         if run is not None:
             declared = methods()[run.method]
             if name in ("train", "refine"):
@@ -148,6 +162,8 @@ class PhaseConfig:
             self.method = _typed(stage.get(name, declared.sampling), self.values["method"])
         if phase.checkpoint:
             self.trained_by = self.values["trained_by"]
+        if name == "infer":
+            self.sampled_by = self.values["sampled_by"]
         # From values, as tracked: the order of keys in a config file changes nothing.
         for key in phase.keys:
             setattr(self, key, _typed(kinds[key], self.values[key]))

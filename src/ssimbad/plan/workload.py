@@ -12,8 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
-from ssimbad.evaluation.sweep import variants
-from ssimbad.inference import count_parameters
+from ssimbad.evaluation.sweep import unguided
+from ssimbad.inference import SPREAD_IMAGES, SPREAD_SAMPLES, count_parameters
 from ssimbad.methods import Run, methods, model_of
 from ssimbad.methods.base import Method, NetworkMethod, SampledMethod
 from ssimbad.methods.denoising import DenoisingMethod
@@ -24,7 +24,7 @@ from ssimbad.phases.slices import PhaseConfig
 from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured, remember_calls
 from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import inferred
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
@@ -271,29 +271,38 @@ class Workload:
         test = self.counts["test"]
         batch = min(self.config.infer.batch, test)
         colorizing = self._colorizing(row.method, batch)
-        cost = colorizing.colorize(PhaseConfig(self.config, "infer", row).method)
-        passes = len(SETTINGS) * test / batch / self.gpus
+        sampling = PhaseConfig(self.config, "infer", row).method
+        if row in self.config.chosen_rows:  # not known yet: with the most steps that are tried
+            assert sampling is not None
+            sampling = unguided(sampling, self.config.sweep)[-1][0]
+        cost = colorizing.colorize(sampling)
+        images = len(inferred()) * test + SPREAD_IMAGES * SPREAD_SAMPLES
+        passes = images / batch / self.gpus
         parameters = count_parameters(colorizing.method)
         return Line("infer", row, parameters, ((cost, passes),), self._runs(row))
 
     def _evaluation(self, row: Run) -> Line:
         test = self.counts["test"]
         batch, size = min(self.config.evaluate.batch, test), self.config.data.size
-        times = len(SETTINGS) * test / batch / self.gpus
-        networks = [_lpips(batch, size)]
-        if row.stage != "none":
-            networks.append(_inception(batch, size))
-        return Line("evaluate", row, 0, tuple((n, times) for n in networks), self._runs(row))
+        batches = test / batch / self.gpus
+        passes = [(_lpips(batch, size), len(self.config.settings) * batches)]
+        if row.stage != "none":  # features of the truth are computed once for all rows
+            passes.append((_inception(batch, size), len(inferred()) * batches))
+        return Line("evaluate", row, 0, tuple(passes), self._runs(row))
 
     def _sweep(self, row: Run) -> Line:
-        images = min(self.config.sweep.images, self.counts["test"])
-        colorizing = self._colorizing(row.method, images)
+        swept = self.config.sweep
+        images = min(swept.images, self.counts["validation"])
+        batch = min(self.config.infer.batch, images)
+        colorizing = self._colorizing(row.method, batch)
         sampling = PhaseConfig(self.config, "sweep", row).method
         assert sampling is not None
-        tried = [s for _, _, s in variants(sampling, self.config.sweep.steps)]
-        passes = [(colorizing.colorize(s), 1 / self.gpus) for s in tried]
-        passes.append((_lpips(images, self.config.data.size), len(tried) / self.gpus))
-        return Line("sweep", row, count_parameters(colorizing.method), tuple(passes))
+        # All calls that the search may take, each with the measuring of what it leads to, at most.
+        call = unguided(sampling, swept)[0][0].model_copy(update={"steps": 1})
+        costs = colorizing.colorize(call), _lpips(batch, self.config.data.size)
+        times = 2 * swept.calls * images / batch / self.gpus
+        passes = tuple((cost, times) for cost in costs)
+        return Line("sweep", row, count_parameters(colorizing.method), passes)
 
     def _oracle(self, row: Run) -> Line:
         config = self.config
@@ -308,5 +317,5 @@ class Workload:
         assert isinstance(sampling, SamplingConfig)
         guided = guiding.guide(sampling, distance, config.oracle)
         costs = guided, _lpips(images, config.data.size)
-        passes = tuple((cost, len(SETTINGS) / self.gpus) for cost in costs)
+        passes = tuple((cost, len(inferred()) / self.gpus) for cost in costs)
         return Line("oracle", row, count_parameters(guiding.method), passes)

@@ -172,5 +172,14 @@ class Faces(Source):
             return None
         return render(svg_of(self.config, self.seed, item.name, f"{item.name}/redrawn"), size)
 
+    @property
+    def recolours(self) -> bool:
+        """Always: a drawing and its colours are drawn apart."""
+        return True
+
+    def recoloured(self, item: Item, colours: Item, size: int) -> np.ndarray:
+        """An identity's face in another's colours."""
+        return render(svg_of(self.config, self.seed, colours.name, item.name), size)
+
 
 SOURCE = Faces
