@@ -109,16 +109,16 @@ def test_systems_state_what_each_row_took(finished: Results) -> None:
     with (finished.root / "systems.csv").open() as stream:
         found = {line.pop("method"): line for line in csv.DictReader(stream)}
     assert list(found) == list(ROWS)
-    numbers = {row: [float(v) for v in list(line.values())[:3]] for row, line in found.items()}
-    assert numbers["reference"] == [0, 0, 0]
-    assert numbers["ssimbad"][1:] == [8, 32]
-    assert numbers["ssimbad_refined"][1:] == [12, 48]
-    assert numbers["edm_refined"][1:] == [12, 48]
-    assert numbers["animediffusion"][1:] == [8, 32]
-    assert numbers["scft"][1:] == [4, 16]
-    assert numbers["fill"] == [0, 0, 0]
-    assert numbers["regression"][1:] == [16, 64]
-    assert numbers["ssimbad_longer"][1:] == [16, 64]
+    numbers = {row: [float(v) for v in list(line.values())[:4]] for row, line in found.items()}
+    assert numbers["reference"] == [0, 0, 0, 0]
+    assert numbers["ssimbad"][1:] == [8, 32, 32]
+    assert numbers["ssimbad_refined"][1:] == [12, 48, 32 + 4 * 4 * 2]
+    assert numbers["edm_refined"][1:] == [12, 48, 64]
+    assert numbers["animediffusion"][1:] == [8, 32, 32]
+    assert numbers["scft"][1:] == [4, 16, 16]
+    assert numbers["fill"] == [0, 0, 0, 0]
+    assert numbers["regression"][1:] == [16, 64, 64]
+    assert numbers["ssimbad_longer"][1:] == [16, 64, 64]
     calls = {row: float(line["network_calls"]) for row, line in found.items()}
     assert (calls["reference"], calls["scft"]) == (0, 1)
     assert calls["edm_refined"] == 4  # as its section says, guided: two calls a step
