@@ -210,8 +210,8 @@ def _notes(
         noted(of_sets()),
         f"Floor: {' / '.join(METRICS[name].title for name in of_sets())} of training images against the "
         f"truth, which other identities' pictures reach: {'; '.join(floors)}.",
-        "Network passes: of all training images through the network, once for each unrolled step; those without "
-        "gradient, of an inversion, included. "
+        "Network passes: of all training images through the network, once for each unrolled step; an "
+        "inversion's, without gradient, are included. "
         "Spread over noise: standard deviation of a pixel, in levels of 255, over "
         f"{spread['samples']} noises of {spread['images']} images, same-reference; 0: sketch and reference "
         "alone make the image. Seconds per image are of the machine that colorized.",
