@@ -85,6 +85,16 @@ def _parser() -> argparse.ArgumentParser:
             help="overlay on config.yaml; may be repeated, the last one wins",
         )
     _add_colorize(commands)
+    text = "measure generated images against the real ones of the same names"
+    command = commands.add_parser("measure", help=text, description=text)
+    command.add_argument("real", type=Path, metavar="REAL", help="a folder of images")
+    command.add_argument("generated", type=Path, metavar="GENERATED", help="another")
+    command.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="for measured.csv and measured.json"
+    )
+    command.add_argument(
+        "--device", dest="device_name", default="auto", help="auto, cpu, cuda or cuda:N"
+    )
     command = commands.add_parser("config", help="check a config and show it merged")
     command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
     command.add_argument("--describe", action="store_true", help="explain every key instead")
@@ -159,6 +169,10 @@ def _run(arguments: argparse.Namespace) -> None:
         from ssimbad.colorize import colorize
 
         colorize(**{k: v for k, v in vars(arguments).items() if k != "command"})
+    elif arguments.command == "measure":
+        from ssimbad.evaluation.folders import measure_folders
+
+        print(measure_folders(**{k: v for k, v in vars(arguments).items() if k != "command"}))
     elif arguments.command == "plan":
         from ssimbad.config.files import load
         from ssimbad.plan.run import plan
