@@ -94,6 +94,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="stop after so many; the same command goes on from there",
     )
+    text = "measure generated images against the real ones of the same names"
+    command = commands.add_parser("measure", help=text, description=text)
+    command.add_argument("real", type=Path, metavar="REAL", help="a folder of images")
+    command.add_argument("generated", type=Path, metavar="GENERATED", help="another")
+    command.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="for measured.csv and measured.json"
+    )
+    command.add_argument(
+        "--device", dest="device_name", default="auto", help="auto, cpu, cuda or cuda:N"
+    )
     command = commands.add_parser("config", help="check a config and show it merged")
     command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
     command.add_argument("--describe", action="store_true", help="explain every key instead")
@@ -195,6 +205,10 @@ def _run(arguments: argparse.Namespace) -> None:
         from ssimbad.colorize import colorize
 
         colorize(**{k: v for k, v in vars(arguments).items() if k != "command"})
+    elif arguments.command == "measure":
+        from ssimbad.evaluation.folders import measure_folders
+
+        print(measure_folders(**{k: v for k, v in vars(arguments).items() if k != "command"}))
     elif arguments.command == "plan":
         from ssimbad.config.files import load
         from ssimbad.plan.run import plan
