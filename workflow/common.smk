@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.io import IOFile
 
-from ssimbad.config.files import load, write_merged
+from ssimbad.config.files import load, values_of, write_merged
 from ssimbad.data.schema import STORE
 from ssimbad.dvc_adoption import check_adopted
 from ssimbad.errors import UserError
@@ -45,8 +45,14 @@ if workflow.modifier.is_main_snakefile():
 else:
     BASE = Path(workflow.source_path("../config.yaml"))
 try:
-    # What --configfile and --config say; the files are read again, as the default is, for their faults.
-    CONFIG = load([Path(p) for p in workflow.overwrite_configfiles], config, BASE)
+    # What --configfile and --config say is read by us: Snakemake reads YAML 1.1, to which 1e-4 is text. What
+    # another workflow gives its module are values already.
+    given = workflow.config_settings.config_args or []
+    CONFIG = load(
+        [Path(p) for p in workflow.overwrite_configfiles],
+        values_of(given) if workflow.modifier.is_main_snakefile() else config,
+        BASE,
+    )
 except UserError as error:
     refuse(error)
 
