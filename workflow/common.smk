@@ -13,12 +13,15 @@ from ssimbad.errors import UserError
 from ssimbad.files import refusal
 from ssimbad.interruption import ASKED_BY, begin_run, leave_with_dvc
 from ssimbad.layout import Results
+from ssimbad.machine import speak_utf8
 from ssimbad.methods import Run
 from ssimbad.phases import PHASES
 from ssimbad.phases.code import code_of
 from ssimbad.phases.resources import KEPT_PAGES, gpus_of, threads_of
 from ssimbad.phases.slices import phase_json
 from ssimbad.settings import SETTINGS
+
+speak_utf8()
 
 # Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not. It is told
 # who asked, so that it leaves when that one is killed; and a SIGTERM to all of them is its to answer: the

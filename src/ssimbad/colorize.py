@@ -284,6 +284,11 @@ def colorize(
             raise UserError("colorize: give --sketch or --image, one of them")
     device = device_of(device_name)
     jobs = _jobs(drawing, references, out)
+    if checkpoint_path is None and not isfile(DEFAULT_CHECKPOINT):
+        raise UserError(
+            f"{DEFAULT_CHECKPOINT}: no such file in {shown(Path.cwd())}: `make reproduce` there makes it, or"
+            " --checkpoint names another"
+        )
     method, header = _loaded(checkpoint_path or DEFAULT_CHECKPOINT)
     sampling = _sampling(header, steps, guidance)
     size = header["size"]

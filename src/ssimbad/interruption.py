@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
@@ -15,7 +14,8 @@ from typing import IO, Any
 
 import psutil
 
-from ssimbad.errors import UserError
+from ssimbad.errors import UserError, shown
+from ssimbad.machine import try_lock
 
 ASKED_BY = "SSIMBAD_ASKED_BY"
 """Environment variable: the process (Snakemake) on whose behalf a command works."""
@@ -68,12 +68,10 @@ def _hold(results: Path) -> IO[str] | None:
     path = results / "work" / "owner"
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = path.open("w")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        stream.close()
-        return None
-    return stream
+    if try_lock(stream, results):
+        return stream
+    stream.close()
+    return None
 
 
 def begin_run(results: Path) -> None:
@@ -85,7 +83,10 @@ def begin_run(results: Path) -> None:
     """
     stream = _hold(results)
     if stream is None:
-        raise UserError(f"{results}: another run is at work here")
+        raise UserError(
+            f"{shown(results)}: another run is at work here: wait until it has ended, or choose another"
+            " results folder"
+        )
     _held.append(stream)
     snakemake = signal.getsignal(signal.SIGTERM)
 

@@ -9,8 +9,9 @@ from typing import Any
 from ssimbad.config.schema import Config, validate
 from ssimbad.config.yaml import dumped, parse
 from ssimbad.errors import UserError, shown
-from ssimbad.files import read_text, write_if_new
+from ssimbad.files import read_text, refusal, write_if_new
 from ssimbad.layout import no_folder, overlap
+from ssimbad.machine import at_home
 
 BASE = Path("config.yaml")
 """The default config; other files are overlays on it."""
@@ -22,9 +23,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = parse(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise UserError(f"{shown(path)}: no such file") from None
+        where = "" if path.is_absolute() else f" in {shown(Path.cwd())}"
+        raise UserError(f"{shown(path)}: no such file{where}") from None
     except OSError as error:
-        raise UserError(f"{shown(path)}: not readable ({error.strerror})") from None
+        told = refusal(error) or f"{shown(path)}: not readable ({error.strerror})"
+        raise UserError(told) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{shown(path)}: not readable ({shown(error)})") from None
     except ValueError as error:  # a path with a null character, too
@@ -72,7 +75,11 @@ def _read_overlay(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: {_EXTENDS}: must be the name of a file")
     if path.resolve() in below:
         raise UserError(f"{path}: {_EXTENDS}: leads back to itself")
-    base = _read_overlay(path.parent / extended, (*below, path.resolve()))
+    try:
+        base_path = path.parent / at_home(extended)
+    except ValueError as error:
+        raise UserError(f"{path}: {_EXTENDS}: {shown(extended)}: {error}") from None
+    base = _read_overlay(base_path, (*below, path.resolve()))
     return _overlay(base, values)
 
 

@@ -27,7 +27,7 @@ from ssimbad.data.sources.archive import SUFFIXES, innermost, is_archive, unpack
 from ssimbad.data.sources.base import Item, Source
 from ssimbad.errors import UserError, shown
 from ssimbad.rng import numpy_generator
-from ssimbad.schema import Section
+from ssimbad.schema import Section, UserPath
 
 
 class ExpectConfig(Section):
@@ -40,8 +40,7 @@ class ExpectConfig(Section):
 class FolderConfig(Section):
     """The user's images."""
 
-    path: str = Field(
-        pattern=r"^[^\x00]*$",
+    path: UserPath = Field(
         description="the folder, .tar (.gz, .bz2, .xz) or .zip, absolute or from where the command runs",
     )
     validation: float = Field(
