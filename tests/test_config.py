@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssimbad.config.files import load
+from ssimbad.config.files import load, values_of
 from ssimbad.config.schema import describe, validate
+from ssimbad.config.yaml import dumped, parse
 from ssimbad.errors import UserError
 from ssimbad.methods import Run
 from ssimbad.phases.slices import PhaseConfig, phase_json
 from tests.conftest import REPOSITORY, run_cli, tiny_values
+
+STYLE = {"weight": 1.0, "scale": 1.0, "translate_x": 0.0, "translate_y": 0.0}
 
 
 def faults(values: dict) -> list[str]:
@@ -84,7 +87,12 @@ def test_every_config_file_is_valid_and_names_its_own_folder() -> None:
         ("unet.groups", 3, "multiple of"),
         ("data.size", 33, "multiple of 8"),
         ("data.size", 24, "greater than or equal to 32"),
-        ("data.faces.style", "no-style", "must be one of adventurer"),
+        ("data.faces.styles", {"no-style": STYLE}, "no style 'no-style': styles are adventurer"),
+        ("data.faces.styles", {"bottts": STYLE}, "'bottts' has the licence 'Free for personal and"),
+        ("data.faces.styles", {"micah": STYLE | {"weight": 0.0}}, "at least one style"),
+        ("data.faces.styles", {}, "at least one style"),
+        ("data.faces.styles.adventurer.weight", -1.0, "greater than or equal to 0"),
+        ("data.faces.styles.adventurer.x", 1.0, "no such key: keys here are weight, scale"),
         ("device", "tpu", "auto|cpu|cuda"),
         ("rows", ["ssimbad", "magic"], "no row 'magic'"),
         ("rows", ["ssimbad", "ssimbad"], "stands twice"),
@@ -237,9 +245,39 @@ def test_a_phase_holds_what_it_reads_and_nothing_else() -> None:
         phase.train  # noqa: B018
 
 
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.0e-4", "0.0001", "1e-04"])
+def test_a_number_is_one_wherever_it_is_written(tmp_path: Path, text: str) -> None:
+    """YAML 1.2, as `dvc exp run -S` writes it; to YAML 1.1 most of these are text."""
+    path = tmp_path / "a.yaml"
+    path.write_text(f"train: {{lr: {text}}}\n")
+    assert load([path]).train.lr == 1e-4
+    given = values_of([f"train={{lr: {text}}}", "seed=7", "train={min_lr: 1e-9}"])
+    assert (
+        load([], given).train.model_dump() | {"lr": 1e-4, "min_lr": 1e-9}
+        == load([], given).train.model_dump()
+    )
+
+
+@pytest.mark.parametrize("name", ["2026-01-01", "no", "12:30", "on"])
+def test_text_is_text(name: str) -> None:
+    assert load([], values_of([f"results={name}"])).results == name
+
+
+def test_a_merged_config_is_read_alike_by_old_and_new_yaml() -> None:
+    values = load([], {"train": {"lr": 1e-5, "min_lr": 1e-22}}).model_dump(mode="json")
+    text = dumped(values)
+    assert parse(text) == yaml.safe_load(text) == values
+
+
+def test_what_is_no_key_and_value_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"^--config: seed: must be KEY=VALUE$"):
+        values_of(["seed"])
+
+
 def test_describe_explains_every_key() -> None:
     lines = describe().splitlines()
-    told = {line.split(":")[0] for line in lines}
+    # Entries whose names are the user's are told once, for all names.
+    told = {line.split(":")[0].replace("styles.*", "styles.adventurer") for line in lines}
 
     def keys(values: dict, prefix: str = "") -> set[str]:
         found = set()
