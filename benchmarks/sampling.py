@@ -20,8 +20,12 @@ from ssimbad.training import checkpoint
 IMAGES = 8
 DECIBELS, DISTANCE = 0.2, 0.02
 """How far PSNR may be below the published sampling's, and LPIPS relatively above it."""
-PUBLISHED = SamplingConfig(sampler="heun", steps=500, last_call=True, guidance=1.0)
-FEW = SamplingConfig(sampler="dpmpp_2m", steps=10, last_call=False, guidance=1.0)
+PUBLISHED = SamplingConfig(
+    sampler="heun", steps=500, last_call=True, spacing="own", sigma_max=0.0, guidance=1.0
+)
+FEW = SamplingConfig(
+    sampler="dpmpp_2m", steps=10, last_call=False, spacing="own", sigma_max=0.0, guidance=1.0
+)
 
 
 def _worse(plain: tuple[float, float], ours: tuple[float, float]) -> float:

@@ -15,11 +15,19 @@ from pathlib import Path
 
 from ssimbad import __version__
 from ssimbad.distributed import is_launcher, launch
-from ssimbad.errors import UserError
+from ssimbad.errors import UserError, shown
 from ssimbad.files import is_full, refusal
 from ssimbad.interruption import ASKED_BY, STOPPED, Stopped, exit_on_sigterm, signal_when_gone
+from ssimbad.machine import at_home, speak_utf8
 from ssimbad.methods import Run
 from ssimbad.phases import PHASES
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(at_home(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{shown(text)}: {error}") from None
 
 
 def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,17 +36,17 @@ def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     command.add_argument(
         "--checkpoint",
         dest="checkpoint_path",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="a trained row's .safetensors (default: the default run's ssimbad_refined)",
     )
     command.add_argument(
-        "--sketch", help="a line sketch, or a folder of them", type=Path, metavar="PATH"
+        "--sketch", help="a line sketch, or a folder of them", type=_path, metavar="PATH"
     )
     command.add_argument(
         "--image",
         help="instead: a drawing in colours whose lines are taken, or a folder",
-        type=Path,
+        type=_path,
         metavar="PATH",
     )
     command.add_argument(
@@ -48,14 +56,14 @@ def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         action="extend",
         nargs="+",
         help="whose colours to take: images or folders of them",
-        type=Path,
+        type=_path,
         metavar="PATH",
     )
     command.add_argument(
         "--out",
         required=True,
         help="a .png file; a folder where several images are made",
-        type=Path,
+        type=_path,
         metavar="PATH",
     )
     command.add_argument("--steps", type=int, metavar="N", help="network calls")
@@ -80,11 +88,20 @@ def _parser() -> argparse.ArgumentParser:
             "--config",
             action="append",
             default=[],
-            type=Path,
+            type=_path,
             metavar="FILE",
             help="overlay on config.yaml; may be repeated, the last one wins",
         )
     _add_colorize(commands)
+    text = "every phase up to the test set's images in this process, without Snakemake"
+    command = commands.add_parser("run", help=text, description=text)
+    command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
+    command.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="stop after so many; the same command goes on from there",
+    )
     text = "measure generated images against the real ones of the same names"
     command = commands.add_parser("measure", help=text, description=text)
     command.add_argument("real", type=Path, metavar="REAL", help="a folder of images")
@@ -96,20 +113,28 @@ def _parser() -> argparse.ArgumentParser:
         "--device", dest="device_name", default="auto", help="auto, cpu, cuda or cuda:N"
     )
     command = commands.add_parser("config", help="check a config and show it merged")
-    command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
+    command.add_argument("--config", action="append", default=[], type=_path, metavar="FILE")
     command.add_argument("--describe", action="store_true", help="explain every key instead")
     text = (
-        "after `dvc pull` or `dvc checkout`: have Snakemake take over the results that DVC brought"
+        "have Snakemake take over the results that `dvc pull`, `dvc checkout` or `ssimbad run` left"
     )
-    commands.add_parser("adopt", help=text, description=text)
+    command = commands.add_parser("adopt", help=text, description=text)
+    command.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="of a `ssimbad run`; without it, what DVC brought is taken over",
+    )
     command = commands.add_parser(
         "verify", help="check a finished run against its digests and images"
     )
-    command.add_argument("results", type=Path, help="the results folder")
+    command.add_argument("results", type=_path, help="the results folder")
     command = commands.add_parser(
         "plan", help="what a config will cost: operations, memory, disk, hours on GPUs"
     )
-    command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
+    command.add_argument("--config", action="append", default=[], type=_path, metavar="FILE")
     command.add_argument(
         "--gpu", action="append", default=[], metavar="NAME", help="A100, H100 or RTX4090; or all"
     )
@@ -148,9 +173,30 @@ def _run_phase(arguments: argparse.Namespace) -> None:
     )
 
 
+def _adopt(overlays: list[Path]) -> None:
+    if not overlays:
+        from ssimbad.dvc_adoption import adopt
+
+        adopt()
+        return
+    from ssimbad.conduct import adopt as adopt_conducted
+    from ssimbad.config.files import load
+    from ssimbad.layout import Results
+
+    config = load(overlays)
+    print(adopt_conducted(config, overlays, Results(config.results)))
+
+
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.command in PHASES:
         _run_phase(arguments)
+    elif arguments.command == "run":
+        from ssimbad.conduct import conduct
+        from ssimbad.config.files import load
+        from ssimbad.layout import Results
+
+        config = load(arguments.config)
+        conduct(config, Results(config.results), arguments.minutes)
     elif arguments.command == "config":
         from ssimbad.config.files import load, to_yaml
         from ssimbad.config.schema import describe
@@ -162,9 +208,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
         print(verify(Results(arguments.results)))
     elif arguments.command == "adopt":
-        from ssimbad.dvc_adoption import adopt
-
-        adopt()
+        _adopt(arguments.config)
     elif arguments.command == "colorize":
         from ssimbad.colorize import colorize
 
@@ -184,12 +228,13 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run a command; a user's mistake is a line on stderr and exit status 1, a SIGTERM is status 143."""
+    speak_utf8()
     arguments = _parser().parse_args()
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_MININTERVAL", "5")
     exit_on_sigterm()
-    if ASKED_BY in os.environ:
-        signal_when_gone(int(os.environ[ASKED_BY]), signal.SIGTERM)
+    if (asked_by := os.environ.get(ASKED_BY, "")).isdecimal():
+        signal_when_gone(int(asked_by), signal.SIGTERM)
     try:
         _run(arguments)
     except UserError as error:

@@ -25,18 +25,19 @@ from ssimbad.data.drawing import (
     lines_of_sketch,
     network_sketch,
 )
-from ssimbad.data.images import SUFFIXES, is_image_name, read_picture
+from ssimbad.data.images import SUFFIXES, is_image_name, name_fault, name_of, read_picture
 from ssimbad.data.store import to_pixels, to_unit
 from ssimbad.devices import device_of
 from ssimbad.errors import UserError, shown
-from ssimbad.files import whole_file, whole_files
+from ssimbad.files import sha256_file, whole_file, whole_files
 from ssimbad.layout import Results
 from ssimbad.methods import Run, methods, rows
+from ssimbad.phases.trained import read_choice
 from ssimbad.rng import image_noise
 from ssimbad.training import checkpoint
 
 if TYPE_CHECKING:
-    from ssimbad.methods.base import TrainedMethod
+    from ssimbad.methods.base import NetworkMethod
     from ssimbad.schema import Section
 
 DEFAULT_CHECKPOINT = Results("results").checkpoint("ssimbad_refined")
@@ -71,11 +72,7 @@ def _images(given: list[Path], option: str, faults: list[str]) -> list[Path]:
             found.append(path)
         else:
             faults.append(f"{option}: {shown(path)}: no such file or folder")
-    faults += [
-        f"{shown(path)}: control characters in the name"
-        for path in found
-        if not path.name.isprintable()
-    ]
+    faults += [f"{shown(path)}: {fault}" for path in found if (fault := name_fault(path.name))]
     return found
 
 
@@ -121,7 +118,7 @@ def _jobs(drawing: tuple[str, Path], references: list[Path], out: Path) -> list[
     colours = _images(references, "--reference", faults)
     single = len(references) == 1 and not isdir(given) and not isdir(references[0])
     jobs = [
-        _Job(d, r, out if single else out / f"{d.stem}_{r.stem}.png")
+        _Job(d, r, out if single else out / f"{name_of(d)}_{name_of(r)}.png")
         for d in drawings
         for r in colours
     ]
@@ -130,7 +127,7 @@ def _jobs(drawing: tuple[str, Path], references: list[Path], out: Path) -> list[
     return jobs
 
 
-def _loaded(path: Path) -> tuple[TrainedMethod, dict[str, Any]]:
+def _loaded(path: Path) -> tuple[NetworkMethod, dict[str, Any]]:
     header = checkpoint.read_header(path)
     trained = [name for name, row in rows().items() if row.stage != "none"]
     row = header.get("row")
@@ -144,8 +141,25 @@ def _loaded(path: Path) -> tuple[TrainedMethod, dict[str, Any]]:
     return method, header
 
 
-def _sampling(header: dict[str, Any], steps: int | None, guidance: float | None) -> Section | None:
-    """How to sample: as the row was refined, else as its method usually is, but for what was asked for.
+def _chosen(path: Path, row: str, kind: type[Section]) -> dict[str, Any]:
+    """How the sweep of the checkpoint's own run chose to sample it; nothing where there is none.
+
+    Raises:
+        UserError: the sweep's file holds no choice.
+    """
+    choice = Results(path.absolute().parent.parent.parent).choice(row)
+    if not isfile(choice):
+        return {}
+    sampling, record = read_choice(choice, kind)
+    own = record.get("checkpoint") == sha256_file(path)
+    return sampling.model_dump() if own else {}
+
+
+def _sampling(
+    path: Path, header: dict[str, Any], steps: int | None, guidance: float | None
+) -> Section | None:
+    """How to sample: as the checkpoint's run chose to, else as the row was refined, else as its method
+    usually is, but for what was asked for.
 
     Raises:
         UserError: what was asked for is not possible, or the row has no such thing.
@@ -166,7 +180,8 @@ def _sampling(header: dict[str, Any], steps: int | None, guidance: float | None)
         return None
     refined = {k: v for k, v in header.get("refinement", {}).items() if k in fields}
     try:
-        return kind.model_validate(declared.usual_sampling | refined | asked)
+        chosen = _chosen(path, row, kind)
+        return kind.model_validate(declared.usual_sampling | refined | chosen | asked)
     except ValidationError as error:
         fault = error.errors()[0]
         text = f"{fault['input']}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
@@ -189,13 +204,13 @@ class _Drawings:
         """(S, S) uint8."""
         picture, _ = read_picture(path)
         drawn = picture if self.coloured else lines_of_sketch(picture)
-        return network_sketch(drawn, self.size, self.seed, path.stem)
+        return network_sketch(drawn, self.size, self.seed, name_of(path))
 
     def finished(self, path: Path, colours: np.ndarray, sketch: np.ndarray) -> Image.Image:
         """The drawing in the network's colours (S, S, 3) uint8, with its alpha where that is a shape."""
         picture, alpha = read_picture(path)
         if self.coloured:
-            lines = lines_of_picture(picture, self.size, self.seed, path.stem)
+            lines = lines_of_picture(picture, self.size, self.seed, name_of(path))
         else:
             lines = lines_of_sketch(picture)
         image = composed(colours, sketch, lines)
@@ -271,8 +286,8 @@ def colorize(
         image: a drawing in colours whose lines are taken, or a folder of them.
         references: images, or folders of them; they are not warped.
         out: the output for one file with one; else the folder for ``<drawing>_<reference>.png``.
-        steps: network calls; None: as the row was refined or is usually sampled.
-        guidance: classifier-free guidance scale; None: 1, which is none.
+        steps: of the sampler; None: as its run chose, or the row was refined, or is usually sampled.
+        guidance: classifier-free guidance scale; None: as its run chose, or 1, which is none.
         seed: of the noise and XDoG's width, each drawn by the drawing's name.
         device_name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
@@ -288,8 +303,14 @@ def colorize(
             raise UserError("colorize: give --sketch or --image, one of them")
     device = device_of(device_name)
     jobs = _jobs(drawing, references, out)
-    method, header = _loaded(checkpoint_path or DEFAULT_CHECKPOINT)
-    sampling = _sampling(header, steps, guidance)
+    if checkpoint_path is None and not isfile(DEFAULT_CHECKPOINT):
+        raise UserError(
+            f"{DEFAULT_CHECKPOINT}: no such file in {shown(Path.cwd())}: `make reproduce` there makes it, or"
+            " --checkpoint names another"
+        )
+    path = checkpoint_path or DEFAULT_CHECKPOINT
+    method, header = _loaded(path)
+    sampling = _sampling(path, header, steps, guidance)
     size = header["size"]
     drawings = _Drawings(image is not None, size, seed)
     sketches, colours = _reduced(jobs, drawings)

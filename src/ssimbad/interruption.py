@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
@@ -15,7 +14,8 @@ from typing import IO, Any
 
 import psutil
 
-from ssimbad.errors import UserError
+from ssimbad.errors import UserError, shown
+from ssimbad.machine import try_lock
 
 ASKED_BY = "SSIMBAD_ASKED_BY"
 """Environment variable: the process (Snakemake) on whose behalf a command works."""
@@ -63,17 +63,22 @@ def signal_when_gone(process: int, number: signal.Signals) -> None:
 _held: list[IO[str]] = []
 
 
-def _hold(results: Path) -> IO[str] | None:
-    """An open file that holds ``results`` until it is closed or the process ends; None: somebody does."""
+def hold(results: Path) -> None:
+    """Keep other runs off ``results`` until this process ends.
+
+    Raises:
+        UserError: another run works there.
+    """
     path = results / "work" / "owner"
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = path.open("w")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not try_lock(stream, results):
         stream.close()
-        return None
-    return stream
+        raise UserError(
+            f"{shown(results)}: another run is at work here: wait until it has ended, or choose another"
+            " results folder"
+        )
+    _held.append(stream)
 
 
 def begin_run(results: Path) -> None:
@@ -83,10 +88,7 @@ def begin_run(results: Path) -> None:
     Raises:
         UserError: another run works in ``results``.
     """
-    stream = _hold(results)
-    if stream is None:
-        raise UserError(f"{results}: another run is at work here")
-    _held.append(stream)
+    hold(results)
     snakemake = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:

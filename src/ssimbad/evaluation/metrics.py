@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ssimbad.similarity import C1, C2, GAUSSIAN_WINDOW, gaussian_mean
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ssimbad.evaluation.pairs import Pairs
 
 _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_MS_SSIM_WINDOW, _MS_SSIM_SIGMA = 11, 1.5
-_C1, _C2 = 0.01**2, 0.03**2
 _DIRECTIONS = 64
 _FLAT = 2  # of 255: JPEG's noise is no edge
 _SMALLEST = 0.005  # share of the image
@@ -38,24 +38,12 @@ def ms_ssim_scales(size: int) -> int:
     Raises:
         ValueError: ``size`` is below the window's 11 pixels.
     """
-    if size < _MS_SSIM_WINDOW:
-        raise ValueError(f"MS-SSIM needs at least {_MS_SSIM_WINDOW} px, not {size}")
+    if size < GAUSSIAN_WINDOW:
+        raise ValueError(f"MS-SSIM needs at least {GAUSSIAN_WINDOW} px, not {size}")
     scales = len(_MS_SSIM_WEIGHTS)
-    while size >> (scales - 1) < _MS_SSIM_WINDOW:
+    while size >> (scales - 1) < GAUSSIAN_WINDOW:
         scales -= 1
     return scales
-
-
-def _gaussian_mean(images: Tensor) -> Tensor:
-    """Mean under an 11×11 Gaussian of σ 1.5, windows wholly inside: H and W shrink by 10."""
-    import torch
-    import torch.nn.functional as F
-
-    offsets = torch.arange(_MS_SSIM_WINDOW, dtype=images.dtype) - _MS_SSIM_WINDOW // 2
-    line = torch.exp(-(offsets**2) / (2 * _MS_SSIM_SIGMA**2))
-    line = (line / line.sum()).expand(images.shape[1], 1, 1, -1)
-    rows = F.conv2d(images, line, groups=images.shape[1])
-    return F.conv2d(rows, line.transpose(-1, -2), groups=images.shape[1])
 
 
 def ms_ssim(images: Tensor, truth: Tensor) -> Tensor:
@@ -81,12 +69,12 @@ def _similarity(images: Tensor, truth: Tensor, weights: tuple[float, ...]) -> Te
     x, y = images.double(), truth.double()
     product = torch.ones(images.shape[:2], dtype=torch.float64)
     for scale, weight in enumerate(weights, 1):
-        mean_x, mean_y = _gaussian_mean(x), _gaussian_mean(y)
-        variances = _gaussian_mean(x * x) - mean_x**2 + _gaussian_mean(y * y) - mean_y**2
-        covariance = _gaussian_mean(x * y) - mean_x * mean_y
-        term = (2 * covariance + _C2) / (variances + _C2)
+        mean_x, mean_y = gaussian_mean(x), gaussian_mean(y)
+        variances = gaussian_mean(x * x) - mean_x**2 + gaussian_mean(y * y) - mean_y**2
+        covariance = gaussian_mean(x * y) - mean_x * mean_y
+        term = (2 * covariance + C2) / (variances + C2)
         if scale == len(weights):
-            term = term * (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
+            term = term * (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
         product *= term.mean((2, 3)).relu() ** weight
         x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
     return product.mean(1).float()
@@ -392,8 +380,8 @@ METRICS = {
 }
 """Every metric by its name in files, in the order of the table's columns."""
 
-SWEPT = ("psnr", "lpips")
-"""Metrics of an image that are followed over numbers of sampling steps."""
+SWEPT = ("psnr", "ms_ssim", "lpips")
+"""Metrics of an image that are followed over ways of sampling."""
 
 
 def of_images() -> list[str]:

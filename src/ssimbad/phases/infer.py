@@ -13,7 +13,7 @@ from ssimbad.files import sha256_file, write_json
 from ssimbad.inference import colorized, count_parameters, counted_calls, noise_spread, write_images
 from ssimbad.methods import model_of
 from ssimbad.phases.code import code_of
-from ssimbad.phases.trained import read_trained
+from ssimbad.phases.trained import read_choice, read_trained
 from ssimbad.provenance import code_version, machine
 from ssimbad.settings import inferred
 
@@ -41,6 +41,12 @@ def run(config: PhaseConfig, results: Results) -> None:
     else:
         method, header = read_trained(run, results, config.trained_by)
         record |= {"checkpoint": sha256_file(results.checkpoint(run)), "header": header}
+    sampling = config.method
+    if config.sampled_by is not None:
+        assert sampling is not None
+        path = results.choice(run)
+        sampling, record["choice"] = read_choice(path, type(sampling), config.sampled_by)
+    record["sampling"] = None if sampling is None else sampling.model_dump(mode="json")
     device = device_of(config.device, world)
     if config.compile and method.backbone is not None:
         compile_in_place(method.backbone, device)
@@ -53,7 +59,7 @@ def run(config: PhaseConfig, results: Results) -> None:
         start = time.monotonic()
         with counted_calls(method) as calls:
             for setting in inferred():
-                images_of = partial(colorized, method, config.method, test_set, setting, device)
+                images_of = partial(colorized, method, sampling, test_set, setting, device)
                 write_images(
                     images_of,
                     test_set.names,
@@ -67,7 +73,7 @@ def run(config: PhaseConfig, results: Results) -> None:
     if world.rank == 0:
 
         def samples_of(names: list[str], sample: int) -> Tensor:
-            return colorized(method, config.method, test_set, "same", device, names, sample)
+            return colorized(method, sampling, test_set, "same", device, names, sample)
 
         record |= {
             "seconds": round(seconds, 2),

@@ -1,4 +1,7 @@
-"""A row's quality when the ground truth steers its sampling."""
+"""A row's quality when the ground truth steers its sampling.
+
+Its noise levels are those of the row's section: the sweep chooses for sampling that the truth does not steer.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from ssimbad.report.digests import write_digests
 from ssimbad.report.figures import FinishedRun, draw_figures, figures_of
 from ssimbad.report.findings import write_findings
 from ssimbad.report.page import write_gallery, write_page
-from ssimbad.report.table import write_tables, write_times
+from ssimbad.report.table import write_common_calls, write_tables, write_times
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
@@ -56,6 +56,7 @@ def run(config: PhaseConfig, results: Results) -> None:
     lines = read_text(results.data / "ATTRIBUTION.txt").splitlines()
     attribution = lines[0] if lines else ""
     tables = write_tables(records, found, _notes(whole, attribution), results)
+    tables += write_common_calls(whole.swept_rows, whole.sweep, results)
     write_text(results.root / "comparisons.csv", to_csv(differences, list(differences[0])))
     write_findings(whole.rows, differences, results)
     write_times(jobs(whole), results)

@@ -27,6 +27,7 @@ _FILES = {
     "findings.md": "which of the paper's claims this run bears out",
     "comparisons.csv": "paired differences between rows, with intervals",
     "systems.csv": "what each row is, took to train and takes to colorize, and its spread over noise",
+    "common_calls.csv": "all swept rows at one number of network calls, on validation images",
     "oracle.csv": "oracle guidance, which sees the ground truth; not part of the table",
     "times.csv": "time and memory of every job",
     "config.yaml": "the whole config",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ssimbad.evaluation.metrics import METRICS, against, enumerated, of_images, of_sets
+from ssimbad.evaluation.metrics import METRICS, SWEPT, against, enumerated, of_images, of_sets
 from ssimbad.evaluation.records import to_csv
-from ssimbad.files import write_json, write_text
+from ssimbad.files import read_text, write_json, write_text
 from ssimbad.methods import Run, title_of
 from ssimbad.paper import PAPER
 from ssimbad.report.html import render
@@ -17,6 +18,7 @@ from ssimbad.settings import SETTINGS, exact, images_of, inferred
 
 if TYPE_CHECKING:
     from ssimbad.evaluation.compare import Measurement
+    from ssimbad.evaluation.schema import SearchConfig
     from ssimbad.layout import Results
 
 COLUMNS = [
@@ -36,15 +38,28 @@ def _cell(record: dict[str, Any], form: str) -> str:
 
 
 def _page(
-    records: list[dict[str, Any]], settings: list[str], metrics: list[str], paper: bool
+    records: list[dict[str, Any]],
+    settings: list[str],
+    metrics: list[str],
+    paper: bool,
+    calls: dict[str, float] | None = None,
 ) -> pd.DataFrame:
-    """A line for each row and setting, a column for each metric; the paper's numbers in one beside them."""
+    """A line for each row and setting, a column for each metric; the paper's numbers in one beside them.
+
+    Args:
+        records: the numbers.
+        settings, metrics: those shown.
+        paper: whether the paper's numbers are.
+        calls: network calls an image, by row, for a column; None: no such column.
+    """
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for record in records:
         if record["seed"] is not None or record["setting"] not in settings:
             continue
         key = record["method"], record["setting"]
         line = lines.setdefault(key, {"method": title_of(key[0]), "setting": key[1]})
+        if calls:
+            line["calls"] = f"{calls[key[0]]:g}"
         metric = METRICS[record["metric"]]
         line[metric.heading] = _cell(record, metric.format)
     headings = [METRICS[name].heading for name in metrics]
@@ -58,14 +73,18 @@ def _page(
                 if (value := PAPER.get((*key, name))) is not None
             ]
             line[headings[-1]] = " / ".join(known) or "–"
-    return pd.DataFrame(lines.values(), columns=["method", "setting", *headings])
+    return pd.DataFrame(
+        lines.values(), columns=["method", "setting", *(["calls"] if calls else []), *headings]
+    )
 
 
 def _published() -> list[str]:
     return [name for name in METRICS if any(name == metric for _, _, metric in PAPER)]
 
 
-def _pages(records: list[dict[str, Any]], settings: list[str]) -> dict[str, pd.DataFrame]:
+def _pages(
+    records: list[dict[str, Any]], settings: list[str], calls: dict[str, float]
+) -> dict[str, pd.DataFrame]:
     """The tables of the numbers by what stands above each; nothing above the main one.
 
     A setting stands in it with the best truth there is; where that is not the paper's, another has the
@@ -74,7 +93,7 @@ def _pages(records: list[dict[str, Any]], settings: list[str]) -> dict[str, pd.D
     best = [exact(setting, settings) for setting in settings if images_of(setting) == setting]
     main = [name for name, metric in METRICS.items() if metric.main]
     replaced = len(best) < len(settings)
-    pages = {"": _page(records, best, main, paper=not replaced)}
+    pages = {"": _page(records, best, main, not replaced, calls)}
     if replaced:
         own = [setting for setting in settings if images_of(setting) == setting]
         pages["As the paper measures: cross against the sketch's own image:"] = _page(
@@ -83,6 +102,21 @@ def _pages(records: list[dict[str, Any]], settings: list[str]) -> dict[str, pd.D
     if further := [name for name in METRICS if name not in main]:
         pages["Further metrics:"] = _page(records, best, further, paper=False)
     return pages
+
+
+def told_sampling(sampling: dict[str, Any] | None) -> str:
+    """A sampling section's values in a few words; a dash where nothing is sampled in steps."""
+    if not sampling:
+        return "–"
+    rest = dict(sampling)
+    words = [f"{rest.pop('sampler', 'ddim')} {rest.pop('steps', '')}".strip()]
+    usual = {"guidance": 1.0, "last_call": False, "spacing": "own", "sigma_max": 0.0}
+    words += [
+        f"{key.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{key}: {value}"
+        for key, value in rest.items()
+        if usual.get(key) != value
+    ]
+    return ", ".join(words)
 
 
 def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[str, Any]]:
@@ -100,6 +134,8 @@ def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[s
                 "parameters": infer["parameters"],
                 "optimizer_steps": sum(stage["steps"] for stage in stages),
                 "images_seen": sum(stage["steps"] * stage["batch"] for stage in stages),
+                "sampling": told_sampling(infer.get("sampling")),
+                "chosen_by": infer.get("choice", {}).get("metric"),
                 "network_calls": infer["network_calls"],
                 "loss_networks": " ".join(n["network"] for n in header.get("loss_networks", [])),
                 "seconds_per_image": infer["seconds"] / (len(inferred()) * one["n"]),
@@ -116,6 +152,7 @@ def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
             "parameters": f"{r['parameters']:,}",
             "optimizer steps": f"{r['optimizer_steps']:,}",
             "images seen": f"{r['images_seen']:,}",
+            "sampling": r["sampling"],
             "network calls per image": f"{r['network_calls']:g}",
             "seconds per image": f"{r['seconds_per_image']:.2g}",
             "spread over noise": f"{r['noise_spread']:.2f}",
@@ -123,6 +160,22 @@ def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
         }
         for r in records
     )
+
+
+def _chosen_note(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[str]:
+    """Which rows sample as the sweep chose, by what, if any."""
+    made = {
+        row: next(iter(runs.values()))["provenance"]["infer"] for (row, _), runs in found.items()
+    }
+    choices = {row: infer["choice"] for row, infer in made.items() if "choice" in infer}
+    if not choices:
+        return []
+    first = next(iter(choices.values()))
+    return [
+        f"Sampling of {', '.join(map(title_of, choices))}: chosen by {METRICS[first['metric']].title}, mean "
+        f"over settings, on {first['images']} validation images (sweep/ROW.csv has all that was tried). "
+        "Other rows sample as the config says."
+    ]
 
 
 _TRUTHS = {
@@ -203,9 +256,11 @@ def write_tables(
         The table as an HTML fragment.
     """
     settings = list(dict.fromkeys(setting for _, setting in found))
-    notes = _notes(found, settings, data)
+    notes = _notes(found, settings, _chosen_note(found) + data)
     made = systems(found)
-    pages = _pages(records, settings) | {"What each row is and took:": _systems_page(made)}
+    calls = {line["method"]: line["network_calls"] for line in made}
+    pages = _pages(records, settings, calls)
+    pages |= {"What each row is and took:": _systems_page(made)}
     write_text(results.root / "table.csv", table_csv(records))
     write_json(results.root / "metrics.json", _nested(records))
     write_text(results.root / "systems.csv", to_csv(made, list(made[0])))
@@ -225,6 +280,65 @@ def write_tables(
     fragment = render("tables.html.jinja", tables=tables, notes=notes)
     write_text(results.root / "table.html", render("table.html.jinja", table=fragment))
     return fragment
+
+
+def write_common_calls(rows: list[Run], sweep: SearchConfig, results: Results) -> str:
+    """Write ``common_calls.{csv,md}``: swept rows at one number of network calls, each as it is then best.
+
+    Args:
+        rows: those.
+        sweep: its config, which names the number.
+        results: where the sweep's records lie.
+
+    Returns:
+        The table as an HTML fragment, empty where there are no rows.
+    """
+    metric, records = sweep.objective, []
+    for row in rows:
+        tried = pd.read_csv(io.StringIO(read_text(results.sweep / f"{row}.csv")))
+        at = list(tried.columns)
+        keys = at[at.index("sampler") : at.index("network_calls")]
+        tried = tried[tried["network_calls"] == sweep.common_calls]
+        if tried.empty:
+            continue
+        tried = tried.assign(way=tried[keys].astype(str).agg(" ".join, axis=1))
+        means = METRICS[metric].better * tried.groupby("way", sort=False)[metric].mean()
+        for line in tried[tried["way"] == means.idxmax()].to_dict("records"):
+            records.append(
+                {
+                    "method": str(row),
+                    "setting": line["setting"],
+                    "sampling": told_sampling({key: line[key] for key in keys}),
+                    "network_calls": sweep.common_calls,
+                    **{name: line[name] for name in SWEPT},
+                    "n": line["n"],
+                }
+            )
+    columns = ["method", "setting", "sampling", "network_calls", *SWEPT, "n"]
+    write_text(results.root / "common_calls.csv", to_csv(records, columns))
+    if not records:
+        write_text(results.root / "common_calls.md", "No row's ways of sampling were measured.\n")
+        return ""
+    page = pd.DataFrame(
+        {
+            "method": title_of(record["method"]),
+            "setting": record["setting"],
+            "sampling": record["sampling"],
+            **{METRICS[m].heading: format(record[m], METRICS[m].format) for m in SWEPT},
+        }
+        for record in records
+    )
+    title = f"All swept rows at {sweep.common_calls} network calls an image"
+    note = (
+        f"Means over {records[0]['n']} validation images, not of the test set: what the sweep measured. Of a"
+        f" row's ways of sampling with so many calls, the best in {METRICS[metric].title} over all settings."
+    )
+    write_text(
+        results.root / "common_calls.md",
+        f"## {title}\n\n{page.to_markdown(index=False)}\n\n{note}\n",
+    )
+    table = page.to_html(index=False, border=0)
+    return render("common_calls.html.jinja", title=title, table=table, note=note)
 
 
 def _latex(frame: pd.DataFrame) -> str:
