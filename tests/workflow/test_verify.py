@@ -94,6 +94,11 @@ CHANGES: dict[str, tuple[Callable[[Results], object], str, bool]] = {
         r"metrics/ssimbad/same.json: metrics.psnr: is .* measured again",
         True,
     ),
+    "a floor": (
+        lambda r: edit(r.metrics("ssimbad") / "same.json", lambda v: v["floor"].update(fid=1.0)),
+        "metrics/ssimbad/same.json: floor: other values when measured again",
+        True,
+    ),
     "an origin": (backdate, "metrics/ssimbad/same.json: changed since the report was made", False),
     "a checkpoint": (retrain, "metrics/ssimbad/same.json: does not match its checkpoint", True),
     "a pretrained one": (
