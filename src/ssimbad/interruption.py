@@ -63,8 +63,12 @@ def signal_when_gone(process: int, number: signal.Signals) -> None:
 _held: list[IO[str]] = []
 
 
-def _hold(results: Path) -> IO[str] | None:
-    """An open file that holds ``results`` until it is closed or the process ends; None: somebody does."""
+def hold(results: Path) -> None:
+    """Keep other runs off ``results`` until this process ends.
+
+    Raises:
+        UserError: another run works there.
+    """
     path = results / "work" / "owner"
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = path.open("w")
@@ -72,8 +76,8 @@ def _hold(results: Path) -> IO[str] | None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         stream.close()
-        return None
-    return stream
+        raise UserError(f"{results}: another run is at work here") from None
+    _held.append(stream)
 
 
 def begin_run(results: Path) -> None:
@@ -83,10 +87,7 @@ def begin_run(results: Path) -> None:
     Raises:
         UserError: another run works in ``results``.
     """
-    stream = _hold(results)
-    if stream is None:
-        raise UserError(f"{results}: another run is at work here")
-    _held.append(stream)
+    hold(results)
     snakemake = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:

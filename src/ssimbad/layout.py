@@ -22,6 +22,7 @@ class Results:
         self.sweep = self.root / "sweep"
         self.oracle = self.root / "oracle"
         self.config = self.root / "config.yaml"
+        self.conducted = self.root / "conducted.json"
         self.features = self.root / "work" / "features"
 
     def checkpoint(self, row: str) -> Path:

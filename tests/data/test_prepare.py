@@ -107,6 +107,15 @@ def test_pairs_are_derangements_of_the_validation_and_of_the_test_images(prepare
     assert pairs == {}
 
 
+def test_the_defaults_images_are_the_same_in_every_version(tmp_path: Path) -> None:
+    config = DataConfig.model_validate(tiny_values()["data"])
+    prepare(config, 42, tmp_path / "store")
+    found = hashlib.sha256()
+    for path in sorted((tmp_path / "store").glob("*.npy")):
+        found.update(path.read_bytes())
+    assert found.hexdigest() == "8930ffdf4435063e25952f05025063d25d09ffe2b04ee0ff259857e70f66c0eb"
+
+
 def test_the_exact_cross_truth_is_the_sketchs_drawing_in_its_partners_colours(
     prepared: Results,
 ) -> None:

@@ -108,19 +108,19 @@ def test_a_row_is_measured_against_truth_and_reference(
 
 
 def test_cached_features_are_the_networks(prepared: Results, tmp_path: Path) -> None:
-    from ssimbad.evaluation.measure import _Features
+    from ssimbad.evaluation.measure import Features
 
     split = Split(prepared.data, "test")
     pixels = split.image_pixels([0, 1, 2])
-    device = torch.device("cpu")
-    first = _Features("auto", 2, device, tmp_path).of(pixels, "test")
+    networks = Networks("auto", torch.device("cpu"))
+    first = Features(networks, 2, tmp_path).of(pixels, "test")
     with torch.inference_mode():
         plain = Inception("auto")(pixels.float() / 255).numpy()
     np.testing.assert_allclose(first, plain, rtol=1e-4, atol=1e-5)
     assert frechet_distance(first, plain) < 1e-4
     assert len(list(tmp_path.iterdir())) == 1
-    np.testing.assert_array_equal(_Features("auto", 2, device, tmp_path).of(pixels, ""), first)
-    _Features("auto", 2, device, tmp_path).of(pixels.flip(0), "other")
+    np.testing.assert_array_equal(Features(networks, 2, tmp_path).of(pixels, ""), first)
+    Features(networks, 2, tmp_path).of(pixels.flip(0), "other")
     assert len(list(tmp_path.iterdir())) == 2
 
 

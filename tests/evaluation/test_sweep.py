@@ -1,8 +1,10 @@
 """Quality against network calls, and oracle guidance."""
 
 import json
+import math
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -194,21 +196,76 @@ def test_near_ties_go_to_fewer_calls(
     assert choose(trials, metric, tolerance).calls == expected
 
 
-def test_a_guided_step_goes_towards_the_truth() -> None:
+def guidance(scale: float, gradient: str, guide: str = "ssim") -> OracleConfig:
+    return OracleConfig.model_validate(
+        {"rows": [], "guide": guide, "gradient": gradient, "scale": scale, "images": 4}
+    )
+
+
+def plain_guided_step(method, condition, x, sigma, following, truth, weight):
+    """The authors' algorithm for one image, written out."""
+    x = x.clone().requires_grad_()
+    total = sigma**2 + 0.25
+    code = method.config.noise_scale * method.noise_code(sigma[None].double()).float()
+    inner = method.network(torch.cat([x / total.sqrt(), condition], 1), code)
+    denoised = 0.25 / total * x + sigma * 0.5 / total.sqrt() * inner
+    euler = x + (following - sigma) * (x - denoised) / sigma
+    grey = ((euler.clamp(-1, 1) + 1) / 2).mean(1, keepdim=True)
+    grey_truth = ((truth + 1) / 2).mean(1, keepdim=True)
+    taps = torch.tensor([math.exp(-((k - 5) ** 2) / (2 * 1.5**2)) for k in range(11)])
+    window = torch.outer(taps, taps)[None, None] / taps.sum() ** 2
+    blurred = lambda v: torch.nn.functional.conv2d(v, window)  # noqa: E731
+    a, b = blurred(grey), blurred(grey_truth)
+    aa, bb = blurred(grey**2) - a**2, blurred(grey_truth**2) - b**2
+    ab = blurred(grey * grey_truth) - a * b
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * a * b + c1) * (2 * ab + c2) / ((a**2 + b**2 + c1) * (aa + bb + c2))
+    (gradient,) = torch.autograd.grad(1 - similarity.mean(), x)
+    return (euler - weight * gradient).detach()
+
+
+@pytest.mark.parametrize("sigmas", [[2.0, 0.4, 0.0], [0.5, 0.0]])
+def test_guided_inference_is_the_authors_algorithm(sigmas: list[float]) -> None:
+    method, batch = make("ssimbad").eval().requires_grad_(False), batch_of(3)
+    assert isinstance(method, DenoisingMethod)
+    levels = torch.tensor(sigmas)
+    start = levels[0] * noise_of(batch.names)(0)
+    found = guided_euler(
+        *(method, batch.condition(), start, levels, batch.target, ssim_distance),
+        guidance(30_000.0, "network"),
+    )
+    for i in range(3):
+        x = start[[i]]
+        for sigma, following in pairwise(levels):
+            x = plain_guided_step(
+                *(method, batch.condition()[[i]], x, sigma, following, batch.target[[i]]),
+                weight=30_000 * (16 / 256) ** 2,
+            )
+        torch.testing.assert_close(found[[i]], x.clamp(-1, 1), rtol=1e-3, atol=1e-3)
+    unguided = guided_euler(
+        *(method, batch.condition(), start, levels, batch.target, ssim_distance),
+        guidance(0.0, "network"),
+    )
+    assert (found - unguided).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("gradient", ["network", "step"])
+def test_a_guided_step_goes_towards_the_truth(gradient: str) -> None:
     method, batch = make("ssimbad").eval().requires_grad_(False), batch_of(3)
     assert isinstance(method, DenoisingMethod)
     sigmas = method.spacing.sampling_sigmas(3, False).float()
     start = sigmas[0] * noise_of(batch.names)(0)
 
     def sampled(scale: float) -> torch.Tensor:
+        config = guidance(scale, gradient)
         return guided_euler(
-            method, batch.condition(), start, sigmas, batch.target, ssim_distance, scale
+            method, batch.condition(), start, sigmas, batch.target, ssim_distance, config
         )
 
     sampling: Section = SAMPLING
     plain = method.colorize(batch.sketch, batch.reference, noise_of(batch.names), sampling)
     assert torch.equal(sampled(0.0), plain)
-    near = ssim((sampled(100.0) + 1) / 2, (batch.target + 1) / 2)
+    near = ssim((sampled(100.0 * 16**2) + 1) / 2, (batch.target + 1) / 2)
     far = ssim((plain + 1) / 2, (batch.target + 1) / 2)
     assert (near > far + 0.1).all()
 
@@ -219,12 +276,12 @@ def test_the_oracle_beats_what_does_not_see_the_truth(prepared: Results, guide: 
     assert isinstance(method, DenoisingMethod)
 
     def measured(scale: float) -> dict[tuple[str, str], float]:
-        config = OracleConfig(rows=[], guide=guide, scale=scale, images=4)
+        config = guidance(scale, "network", guide)
         records = oracle(method, SAMPLING, test_set, config, 200, networks(), "test")
         assert {(r["guide"], r["n"]) for r in records} == {(guide, 4)}
         return {(r["setting"], r["metric"]): r["value"] for r in records}
 
-    plain, guided = measured(0.0), measured(50.0)
+    plain, guided = measured(0.0), measured(50.0 * 8**2)
     metric, better = ("ms_ssim", 1) if guide == "ssim" else ("lpips", -1)
     for setting in ("same", "cross"):
         assert better * guided[setting, metric] > better * plain[setting, metric]

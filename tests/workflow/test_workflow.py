@@ -82,9 +82,9 @@ def test_numbers_lead_back_to_what_made_them(finished: Results) -> None:
     assert origin["data"] == sha256_file(finished.data / "manifest.json")
     header = origin["infer"]["header"]
     assert header["pretrained"] == sha256_file(finished.checkpoint("ssimbad"))
-    assert {name: x["reference"] for name, x in found["per_image"].items()} == read_pairs(
-        finished.data
-    )
+    pairs = read_pairs(finished.data)
+    assert len(found["per_image"]) == 6
+    assert all(x["reference"] == pairs[name] for name, x in found["per_image"].items())
 
 
 def test_findings_give_a_verdict_on_every_claim(finished: Results) -> None:
@@ -134,7 +134,7 @@ def test_systems_state_what_each_row_took(finished: Results) -> None:
     assert len(unets) == 2  # with an image to denoise among the inputs, and without
     # What a row without noise makes does not depend on it.
     spreads = {row: float(line["noise_spread"]) for row, line in found.items()}
-    assert spreads["reference"] == spreads["scft"] == 0
+    assert spreads["reference"] == spreads["scft"] == spreads["fill"] == 0
     assert spreads["ssimbad"] > 0
     assert found["ssimbad"]["loss_networks"] == ""
     assert found["ssimbad_refined"]["loss_networks"] == "vgg16"
@@ -179,7 +179,8 @@ def test_the_oracle_stays_out_of_the_table(finished: Results) -> None:
     with (finished.root / "table.csv").open() as stream:
         table = {(x["method"], x["setting"], x["metric"]): x for x in csv.DictReader(stream)}
     for line in lines:
-        assert line["value"] != table[line["method"], line["setting"], line["metric"]]["value"]
+        own = table[line["method"], line["setting"], line["metric"]]["value"]
+        assert line["value"] != own or not METRICS[line["metric"]].main
 
 
 def test_a_second_run_has_nothing_to_do(finished: Results) -> None:

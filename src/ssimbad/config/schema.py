@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -249,6 +249,13 @@ def _json(value: Any) -> str:
         return repr(value)
 
 
+def _entry(annotation: Any) -> type[BaseModel] | None:
+    """The model of the entries of a mapping whose keys are the user's to choose; None for anything else."""
+    *_, entry = get_args(annotation) or (None,)
+    is_mapping = get_origin(annotation) is dict and isinstance(entry, type)
+    return entry if is_mapping and issubclass(entry, BaseModel) else None
+
+
 def _fault(error: Any) -> str:
     path = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
@@ -256,7 +263,8 @@ def _fault(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         known: Any = schema()
         for part in error["loc"][:-1]:
-            known = known.model_fields[part].annotation
+            entry = _entry(known)
+            known = entry or known.model_fields[part].annotation
         return f"{path}: {_json(error['input'])}: no such key: keys here are {', '.join(known.model_fields)}"
     message = error["msg"].removeprefix("Value error, ")
     value = error["input"]
@@ -288,6 +296,10 @@ def describe() -> str:
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 lines.append(f"{path}: {(field.annotation.__doc__ or '').splitlines()[0]}")
                 walk(field.annotation, f"{path}.")
+            elif entry := _entry(field.annotation):
+                lines.append(f"{path}: {field.description}")
+                lines.append(f"{path}.*: {(entry.__doc__ or '').splitlines()[0]}")
+                walk(entry, f"{path}.*.")
             else:
                 facts = {k: v for k, v in fields[name].items() if k not in ("title", "description")}
                 lines.append(f"{path}: {field.description} {json.dumps(facts)}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,34 +69,99 @@ def read_results(folder: Path, names: list[str], size: int) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-class _Features:
-    """Inception features of image sets, each set computed once and kept by the digest of its pixels."""
+class Features:
+    """Inception features of images; :meth:`of` computes a set's once and keeps them by its pixels' digest.
 
-    def __init__(self, choice: str, batch: int, device: torch.device, cache: Path) -> None:
-        self.choice, self.batch, self.device, self.cache = choice, batch, device, cache
-        _, self.weights = fetch("inception", choice)
-        self.network: Inception | None = None
+    Args:
+        networks: where its weights may come from, and where it runs; told of the source read.
+        batch: images at once.
+        cache: folder of what is kept; None: nothing is.
+
+    Raises:
+        UserError: the weights cannot be had.
+    """
+
+    def __init__(self, networks: Networks, batch: int, cache: Path | None) -> None:
+        self.choice, self.device = networks.weights, networks.device
+        self.batch, self.cache = batch, cache
+        _, self.weights = fetch("inception", self.choice)
+        networks.sources["fid"] = self.weights
+
+    @cached_property
+    def network(self) -> Inception:
+        """The network, built when it is first asked for."""
+        return Inception(self.choice).to(self.device)
 
     @torch.inference_mode()
+    def computed(self, pixels: Tensor) -> Tensor:
+        """(B, 2048) features of (B, 3, H, W) uint8 images, on the CPU."""
+        return self.network(pixels.to(self.device).float() / 255).cpu()
+
     def of(self, pixels: Tensor, label: str) -> np.ndarray:
         """(N, 2048) features of (N, 3, S, S) uint8 images."""
         key = hashlib.sha256(pixels.contiguous().numpy().tobytes())
         key.update(f"{self.weights['digest']} {tuple(pixels.shape)} {self.device.type}".encode())
+        assert self.cache is not None
         path = self.cache / f"{key.hexdigest()}.safetensors"
         if path.exists():
             with suppress(SafetensorError, KeyError):  # damaged: made anew
                 return load_file(path)["features"].numpy()
-        if self.network is None:
-            self.network = Inception(self.choice).to(self.device)
         rows = []
         with tqdm(total=len(pixels), desc=f"features of {label}", unit=" images") as bar:
             for batch in pixels.split(self.batch):
-                rows.append(self.network(batch.to(self.device).float() / 255).cpu())
+                rows.append(self.computed(batch))
                 bar.update(len(batch))
         features = torch.cat(rows)
         with whole_file(path) as part:
             save_file({"features": features}, part)
         return features.numpy()
+
+
+def image_values(
+    metrics: list[str], batches: Iterable[tuple[Tensor, ...]], networks: Networks
+) -> dict[str, np.ndarray]:
+    """Each image's values by metric: (N,).
+
+    Args:
+        metrics: their names.
+        batches: images, truths and references, each (B, 3, H, W) uint8, and (B, 1, H, W) sketches where a
+            metric needs them.
+        networks: the metrics'.
+    """
+    columns: dict[str, list[Tensor]] = {metric: [] for metric in metrics}
+    with torch.inference_mode():
+        for batch in batches:
+            images, truth, reference, *sketch = (part.float() / 255 for part in batch)
+            pairs = Pairs(images, truth, reference, networks, *sketch)
+            for metric, values in pairs.measured(metrics).items():
+                columns[metric].append(values.cpu())
+    return {metric: torch.cat(v).double().numpy() for metric, v in columns.items()}
+
+
+def summary(
+    per_image: dict[str, np.ndarray], sets: list[np.ndarray], resamples: int, seed: int
+) -> dict[str, dict[str, float | None]]:
+    """The value and interval of every metric, in the order of :data:`METRICS`.
+
+    Args:
+        per_image: each image's values by metric.
+        sets: features of the images and of their truth, row by row; empty: metrics of a set are None.
+        resamples: of the intervals' bootstrap.
+        seed: of the same.
+    """
+    found: dict[str, dict[str, float | None]] = {}
+    for name in METRICS:
+        if name in per_image:
+            low, high = bootstrap_interval(per_image[name], resamples, seed)
+            found[name] = {"value": float(per_image[name].mean()), "ci_low": low, "ci_high": high}
+        elif name in of_sets():
+            found[name] = dict.fromkeys(("value", "ci_low", "ci_high"))
+            if sets:
+                found[name]["value"] = METRICS[name].compute(*sets)
+            if sets and (interval := METRICS[name].interval):
+                low, high = interval(*sets, resampled(len(sets[0]), resamples, seed))
+                found[name] |= {"ci_low": low, "ci_high": high}
+    return found
 
 
 class Measurer:
@@ -116,16 +182,12 @@ class Measurer:
     ) -> None:
         self.test_set, self.config, self.networks = test_set, config, networks
         _ = networks.lpips  # weights that cannot be had are told of before any work
-        self._open_features = partial(
-            _Features, networks.weights, config.batch, networks.device, cache
-        )
+        self._cache = cache
 
     @cached_property
-    def features(self) -> _Features:
+    def features(self) -> Features:
         """Inception's features of image sets."""
-        opened = self._open_features()
-        self.networks.sources["fid"] = opened.weights
-        return opened
+        return Features(self.networks, self.config.batch, self._cache)
 
     def measure(self, folder: Path, setting: str, of_set: bool, label: str) -> dict[str, Any]:
         """A folder's images: metrics with intervals, each image's values, and the pixels' digest.
@@ -144,9 +206,11 @@ class Measurer:
         pixels = read_results(folder, names, self.test_set.size)
         truth = self.test_set.truth(names, setting)
         reference = self.test_set.references(names, setting)
-        per_image = self._of_images(pixels, truth, reference, self.test_set.sketches(names))
+        compared = (pixels, truth, reference, self.test_set.sketches(names))
+        batches = zip(*(part.split(self.config.batch) for part in compared), strict=True)
+        per_image = image_values(of_images(), batches, self.networks)
         sets = [self.features.of(pixels, label), self._truths(truth)] if of_set else []
-        metrics = self._summary(per_image, sets)
+        metrics = summary(per_image, sets, self.config.resamples, self.test_set.seed)
         return {
             "metrics": metrics,
             "per_image": {
@@ -159,35 +223,6 @@ class Measurer:
 
     def _truths(self, truth: Tensor) -> np.ndarray:
         return self.features.of(truth, "the truth")
-
-    def _of_images(self, *compared: Tensor) -> dict[str, np.ndarray]:
-        """Each image's values by metric; of images, truth, references and sketches, uint8."""
-        columns: dict[str, list[Tensor]] = {metric: [] for metric in of_images()}
-        with torch.inference_mode():
-            for parts in zip(*(t.split(self.config.batch) for t in compared), strict=True):
-                images, truth, references, sketches = (part.float() / 255 for part in parts)
-                pairs = Pairs(images, truth, references, self.networks, sketches)
-                for metric, values in pairs.measured(list(columns)).items():
-                    columns[metric].append(values.cpu())
-        return {metric: torch.cat(v).double().numpy() for metric, v in columns.items()}
-
-    def _summary(
-        self, per_image: dict[str, np.ndarray], sets: list[np.ndarray]
-    ) -> dict[str, dict[str, float | None]]:
-        """Every metric's value and interval; of the set None where no features are given."""
-        metrics: dict[str, dict[str, float | None]] = {}
-        seed, resamples = self.test_set.seed, self.config.resamples
-        for metric, column in per_image.items():
-            low, high = bootstrap_interval(column, resamples, seed)
-            metrics[metric] = {"value": float(column.mean()), "ci_low": low, "ci_high": high}
-        for name in of_sets():
-            metrics[name] = dict.fromkeys(("value", "ci_low", "ci_high"))
-            if sets:
-                metrics[name]["value"] = METRICS[name].compute(*sets)
-            if sets and (interval := METRICS[name].interval):
-                low, high = interval(*sets, resampled(len(sets[0]), resamples, seed))
-                metrics[name] |= {"ci_low": low, "ci_high": high}
-        return metrics
 
     def floor(self, setting: str) -> dict[str, float]:
         """Metrics of a set, of training images against a setting's truth: what other people's pictures of

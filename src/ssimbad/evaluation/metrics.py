@@ -1,8 +1,8 @@
 """The metrics of the table: pure functions, and below them the one list of what they are called and how
 they are read.
 
-Images are (B, 3, S, S) in [0, 1] unless said otherwise. PyTorch and scikit-image are imported by the
-functions that need them: names and titles are read where no image is.
+Images are (B, 3, S, S), or of any sides, in [0, 1] unless said otherwise. PyTorch and scikit-image are
+imported by the functions that need them: names and titles are read where no image is.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ssimbad.similarity import C1, C2, GAUSSIAN_WINDOW, gaussian_mean
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ssimbad.evaluation.pairs import Pairs
 
 _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_MS_SSIM_WINDOW, _MS_SSIM_SIGMA = 11, 1.5
-_C1, _C2 = 0.01**2, 0.03**2
 _DIRECTIONS = 64
 _FLAT = 2  # of 255: JPEG's noise is no edge
 _SMALLEST = 0.005  # share of the image
@@ -38,24 +38,12 @@ def ms_ssim_scales(size: int) -> int:
     Raises:
         ValueError: ``size`` is below the window's 11 pixels.
     """
-    if size < _MS_SSIM_WINDOW:
-        raise ValueError(f"MS-SSIM needs at least {_MS_SSIM_WINDOW} px, not {size}")
+    if size < GAUSSIAN_WINDOW:
+        raise ValueError(f"MS-SSIM needs at least {GAUSSIAN_WINDOW} px, not {size}")
     scales = len(_MS_SSIM_WEIGHTS)
-    while size >> (scales - 1) < _MS_SSIM_WINDOW:
+    while size >> (scales - 1) < GAUSSIAN_WINDOW:
         scales -= 1
     return scales
-
-
-def _gaussian_mean(images: Tensor) -> Tensor:
-    """Mean under an 11×11 Gaussian of σ 1.5, windows wholly inside: H and W shrink by 10."""
-    import torch
-    import torch.nn.functional as F
-
-    offsets = torch.arange(_MS_SSIM_WINDOW, dtype=images.dtype) - _MS_SSIM_WINDOW // 2
-    line = torch.exp(-(offsets**2) / (2 * _MS_SSIM_SIGMA**2))
-    line = (line / line.sum()).expand(images.shape[1], 1, 1, -1)
-    rows = F.conv2d(images, line, groups=images.shape[1])
-    return F.conv2d(rows, line.transpose(-1, -2), groups=images.shape[1])
 
 
 def ms_ssim(images: Tensor, truth: Tensor) -> Tensor:
@@ -65,20 +53,29 @@ def ms_ssim(images: Tensor, truth: Tensor) -> Tensor:
     channel; negative terms count as 0; channels averaged. Below 176 px the coarsest scales are
     left out and the weights of the others scaled to sum to one.
     """
+    weights = _MS_SSIM_WEIGHTS[: ms_ssim_scales(min(images.shape[-2:]))]
+    return _similarity(images, truth, tuple(weight / sum(weights) for weight in weights))
+
+
+def ssim(images: Tensor, truth: Tensor) -> Tensor:
+    """SSIM (Wang et al. 2004), Gaussian window 11, σ 1.5, channels averaged, at least 0: (B,)."""
+    return _similarity(images, truth, (1.0,))
+
+
+def _similarity(images: Tensor, truth: Tensor, weights: tuple[float, ...]) -> Tensor:
     import torch
     import torch.nn.functional as F
 
-    weights = _MS_SSIM_WEIGHTS[: ms_ssim_scales(images.shape[-1])]
     x, y = images.double(), truth.double()
     product = torch.ones(images.shape[:2], dtype=torch.float64)
     for scale, weight in enumerate(weights, 1):
-        mean_x, mean_y = _gaussian_mean(x), _gaussian_mean(y)
-        variances = _gaussian_mean(x * x) - mean_x**2 + _gaussian_mean(y * y) - mean_y**2
-        covariance = _gaussian_mean(x * y) - mean_x * mean_y
-        term = (2 * covariance + _C2) / (variances + _C2)
+        mean_x, mean_y = gaussian_mean(x), gaussian_mean(y)
+        variances = gaussian_mean(x * x) - mean_x**2 + gaussian_mean(y * y) - mean_y**2
+        covariance = gaussian_mean(x * y) - mean_x * mean_y
+        term = (2 * covariance + C2) / (variances + C2)
         if scale == len(weights):
-            term = term * (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
-        product *= term.mean((2, 3)).relu() ** (weight / sum(weights))
+            term = term * (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
+        product *= term.mean((2, 3)).relu() ** weight
         x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
     return product.mean(1).float()
 
@@ -95,7 +92,7 @@ def _directions() -> np.ndarray:
 
 
 def _lab(images: Tensor) -> np.ndarray:
-    """(B, S, S, 3) in CIELAB, D65, float32."""
+    """(B, H, W, 3) in CIELAB, D65, float32."""
     from skimage.color import rgb2lab
 
     return rgb2lab(images.permute(0, 2, 3, 1).cpu().numpy()).astype(np.float32)
@@ -120,7 +117,7 @@ def palette_distance(images: Tensor, reference: Tensor) -> Tensor:
 
 
 def flat_regions(images: Tensor) -> np.ndarray:
-    """The flat regions of images: (B, S, S) int, -1 where there is none, no number twice.
+    """The flat regions of images: (B, H, W) int, -1 where there is none, no number twice.
 
     Neighbours, side by side, belong together where no channel differs by more than 2 of 255. Regions below
     0.5 % of the image, such as lines and their soft edges, are none. An image without any is one region.
@@ -129,8 +126,8 @@ def flat_regions(images: Tensor) -> np.ndarray:
     from scipy.sparse.csgraph import connected_components
 
     pixels = (images.cpu().numpy() * 255).round().astype(np.int16)
-    count, size = len(pixels), pixels.shape[-1]
-    numbers = np.arange(count * size * size).reshape(count, size, size)
+    count, _, height, width = pixels.shape
+    numbers = np.arange(count * height * width).reshape(count, height, width)
     across = np.abs(np.diff(pixels, axis=3)).max(1) <= _FLAT
     down = np.abs(np.diff(pixels, axis=2)).max(1) <= _FLAT
     ends = [
@@ -140,7 +137,7 @@ def flat_regions(images: Tensor) -> np.ndarray:
     joined = coo_matrix((np.ones(len(ends[0]), bool), ends), shape=(numbers.size, numbers.size))
     labels = connected_components(joined, directed=False)[1].reshape(numbers.shape)
     areas = np.bincount(labels.ravel())
-    labels[areas[labels] < _SMALLEST * size * size] = -1
+    labels[areas[labels] < _SMALLEST * height * width] = -1
     for k, own in enumerate(labels):
         if own.max() < 0:
             own[:] = len(areas) + k
@@ -353,6 +350,7 @@ METRICS = {
         note="palette: twice the sliced Wasserstein distance of colours in CIELAB to the unwarped reference; "
         "a uniform shift reads its ΔE.",
     ),
+    "ssim": Metric("SSIM", +1, ".4f", lambda p: ssim(p.images.cpu(), p.truth.cpu()), main=False),
     "region": Metric(
         "region error",
         -1,

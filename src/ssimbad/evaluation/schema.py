@@ -89,8 +89,18 @@ class OracleConfig(Section):
     rows: list[str] = Field(
         description="rows of denoisers (edm, ssimbad) it is applied to, where the table has them"
     )
-    guide: Literal["ssim", "lpips"] = Field(description="distance to the truth that steers")
-    scale: float = Field(ge=0, description="step along its gradient (published: 500, ssim)")
+    guide: Literal["ssim", "lpips"] = Field(
+        description="distance to the truth that steers: 1 − SSIM of grey images (published), or LPIPS"
+    )
+    gradient: Literal["network", "step"] = Field(
+        description="network (published): of the clamped step's result by the step's start, through the"
+        " network; step: by the result itself, without a backward pass through the network"
+    )
+    scale: float = Field(
+        ge=0,
+        description="how far to go along it in images of 256 px (published: 500); elsewhere in proportion to"
+        " the number of pixels, since the distance is a mean over them",
+    )
     images: int = Field(ge=1, description="test images used, the first ones")
 
     _rows = field_validator("rows")(_known)

@@ -28,6 +28,7 @@ from ssimbad.settings import inferred
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
+    from ssimbad.evaluation.schema import OracleConfig
     from ssimbad.noise.schema import PhiConfig
     from ssimbad.schema import Section
 from ssimbad.pretrained.sources import BLANK
@@ -155,7 +156,7 @@ class _Colorizing:
 
         return self._counted(sampling, work, "colorize")
 
-    def guide(self, sampling: SamplingConfig, distance: Distance) -> Cost:
+    def guide(self, sampling: SamplingConfig, distance: Distance, config: OracleConfig) -> Cost:
         """The cost of the batch under oracle guidance in one setting."""
         method, batch = self.method, self.batch
         assert isinstance(method, DenoisingMethod)
@@ -163,7 +164,7 @@ class _Colorizing:
         def work(part: SamplingConfig) -> None:
             sigmas = method.sigmas(part).float()
             start, condition = self._noise(0), batch.condition()
-            guided_euler(method, condition, start, sigmas, batch.target, distance, 1.0)
+            guided_euler(method, condition, start, sigmas, batch.target, distance, config)
 
         return self._counted(sampling, work, "guide")
 
@@ -314,6 +315,7 @@ class Workload:
             distance = lambda x, y: network(x, y).flatten()  # noqa: E731
         sampling = PhaseConfig(config, "oracle", row).method
         assert isinstance(sampling, SamplingConfig)
-        costs = guiding.guide(sampling, distance), _lpips(images, config.data.size)
+        guided = guiding.guide(sampling, distance, config.oracle)
+        costs = guided, _lpips(images, config.data.size)
         passes = tuple((cost, len(inferred()) / self.gpus) for cost in costs)
         return Line("oracle", row, count_parameters(guiding.method), passes)
