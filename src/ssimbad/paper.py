@@ -68,7 +68,7 @@ class Claim:
 
 
 _NOT_TRAINED_ON = (
-    "refinement minimises squared errors, which are PSNR, and its gain is to show elsewhere"
+    "refinement minimises squared errors, as PSNR counts them, and its gain is to show elsewhere"
 )
 _PERCEIVED = (
     "a spacing decides how much noise or blur is left, which PSNR hardly tells from other errors"

@@ -79,7 +79,8 @@ class ClaimTest:
         record, metric = self.record, METRICS[self.record["metric"]]
         form = metric.format
         numbers = f"{record['difference']:+{form}} [{record['ci_low']:+{form}}, {record['ci_high']:+{form}}]"
-        kind = "primary" if self.primary else f"{self.p:.2g}"
+        corrected = f"{self.p:.2g}" if self.p >= 1e-4 else "< 0.0001"
+        kind = "primary" if self.primary else corrected
         return (
             f"| {self.what} | {record['setting']} | {metric.heading} | {numbers} | {kind} "
             f"| **{self.verdict(falls)}** |"
