@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from ssimbad.config.files import load
+from ssimbad.config.files import load, values_of
 from ssimbad.config.schema import validate
 from ssimbad.dvc_adoption import adopt, check_adopted
 from ssimbad.errors import UserError
@@ -167,12 +168,24 @@ CONFIGS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing config": (lambda path: None, "overlay.yaml: no such file"),
     "key that stands twice": (
         overlay_of("train: {steps: 3}\ntrain: {batch: 4}"),
-        "overlay.yaml: not valid YAML .key 'train' stands twice",
+        "overlay.yaml: line 2: key 'train' stands twice",
     ),
-    "key that is no text": (overlay_of("train: {{ steps }}"), "not valid YAML .a key is a list or"),
+    "key that is no text": (overlay_of("train: {{ steps }}"), "line 1: a key is a list or"),
+    "key that is a number": (overlay_of("train:\n  1: 2"), "line 2: key '1' is no text"),
+    "value of no known type": (overlay_of("rows: !!set {a}"), "line 1: unknown type set"),
+    "values without number": (
+        overlay_of(
+            "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n"
+            + "".join(
+                f"{y}: &{y} [*{x}, *{x}, *{x}, *{x}, *{x}, *{x}, *{x}, *{x}]\n"
+                for x, y in pairwise("abcdefgh")
+            )
+        ),
+        "line 6: more than 100000 values",
+    ),
     "value that holds itself": (
         overlay_of("rows: &all [*all]"),
-        "rows.0: .*should be a valid string",
+        "line 1: a value holds itself",
     ),
     "unknown key": (
         overlay_of("train: {step: 3}"),
@@ -317,6 +330,60 @@ def test_random_configs_are_valid_or_lines_that_name_keys(values: dict) -> None:
         for row in loaded.rows:
             assert json.loads(phase_json(loaded, "infer", Run(row)))
     assert all(line.startswith("config: ") and line.isprintable() for line in told)
+
+
+KEYS = st.sampled_from(
+    [
+        *("train", "rows", "refine", "strategy", "x", "1", "1.5", "-0", "null", "~", "true", "no"),
+        *("2020-01-01", "2000-99-99", "0x1", "1e400", ".nan", "<<", "=", "[a]", "{a: b}", "[[]]"),
+        *("!!str 1", "!!int a", "!!float x", "!!binary aGk=", "!!null a", "!!bool 3", "!foo x"),
+        *(
+            "!!set {a}",
+            "!!omap [a: 1]",
+            "!!timestamp x",
+            "*a",
+            "&a x",
+            '"\\0"',
+            '"\\ud800"',
+            "''",
+            "|-",
+        ),
+        *("!!python/object:os.system {}", "!!merge x", "? x", "{{ x }}", "\U0001f600", "'\u2028'"),
+    ]
+)
+PLAIN = st.one_of(
+    KEYS, st.sampled_from(["1", "&a [1]", "*a", "&a {b: *a}", "[1, [2]]", "9" * 4400])
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> str:
+    """Lines of a document, each a key of any type at any depth, with a value of any type."""
+    lines, depth = [], 0
+    for _ in range(draw(st.integers(1, 5))):
+        depth = draw(st.integers(0, depth))
+        asked = "? " if draw(st.booleans()) else ""
+        key, value = draw(KEYS), draw(st.one_of(st.just(""), PLAIN))
+        between = f"\n{'  ' * depth}: " if asked else ": "
+        lines.append(f"{'  ' * depth}{asked}{key}{between}{value}")
+        depth += not value
+    return "\n".join(lines)
+
+
+@settings(
+    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=documents())
+def test_keys_of_every_type_are_an_overlay_or_lines(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "overlay.yaml"
+    path.write_text(text, encoding="utf-8")
+    told = []
+    try:
+        load([path])
+    except UserError as error:
+        told = str(error).splitlines()
+    assert all(line.startswith(f"{path}: ") and line.isprintable() for line in told)
+    values_of([f"train={text}", f"rows={text}"])
 
 
 @settings(

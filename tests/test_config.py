@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssimbad.config.files import load
+from ssimbad.config.files import load, values_of
 from ssimbad.config.schema import describe, validate
+from ssimbad.config.yaml import dumped, parse
 from ssimbad.errors import UserError
 from ssimbad.methods import Run
 from ssimbad.phases.slices import PhaseConfig, phase_json
@@ -240,6 +241,35 @@ def test_a_phase_holds_what_it_reads_and_nothing_else() -> None:
     assert phase.method == loaded.ssimbad.sampling
     with pytest.raises(AttributeError):
         phase.train  # noqa: B018
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.0e-4", "0.0001", "1e-04"])
+def test_a_number_is_one_wherever_it_is_written(tmp_path: Path, text: str) -> None:
+    """YAML 1.2, as `dvc exp run -S` writes it; to YAML 1.1 most of these are text."""
+    path = tmp_path / "a.yaml"
+    path.write_text(f"train: {{lr: {text}}}\n")
+    assert load([path]).train.lr == 1e-4
+    given = values_of([f"train={{lr: {text}}}", "seed=7", "train={min_lr: 1e-9}"])
+    assert (
+        load([], given).train.model_dump() | {"lr": 1e-4, "min_lr": 1e-9}
+        == load([], given).train.model_dump()
+    )
+
+
+@pytest.mark.parametrize("name", ["2026-01-01", "no", "12:30", "on"])
+def test_text_is_text(name: str) -> None:
+    assert load([], values_of([f"results={name}"])).results == name
+
+
+def test_a_merged_config_is_read_alike_by_old_and_new_yaml() -> None:
+    values = load([], {"train": {"lr": 1e-5, "min_lr": 1e-22}}).model_dump(mode="json")
+    text = dumped(values)
+    assert parse(text) == yaml.safe_load(text) == values
+
+
+def test_what_is_no_key_and_value_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"^--config: seed: must be KEY=VALUE$"):
+        values_of(["seed"])
 
 
 def test_describe_explains_every_key() -> None:

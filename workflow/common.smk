@@ -6,19 +6,22 @@ from pathlib import Path
 
 from snakemake.io import IOFile
 
-from ssimbad.config.files import load, write_merged
+from ssimbad.config.files import load, values_of, write_merged
 from ssimbad.data.schema import STORE
 from ssimbad.dvc_adoption import check_adopted
 from ssimbad.errors import UserError
 from ssimbad.files import refusal
 from ssimbad.interruption import ASKED_BY, begin_run, leave_with_dvc
 from ssimbad.layout import Results
+from ssimbad.machine import speak_utf8
 from ssimbad.methods import Run
 from ssimbad.phases import PHASES
 from ssimbad.phases.code import code_of
 from ssimbad.phases.resources import KEPT_PAGES, gpus_of, threads_of
 from ssimbad.phases.slices import phase_json
 from ssimbad.settings import inferred
+
+speak_utf8()
 
 # Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not. It is told
 # who asked, so that it leaves when that one is killed; and a SIGTERM to all of them is its to answer: the
@@ -45,8 +48,14 @@ if workflow.modifier.is_main_snakefile():
 else:
     BASE = Path(workflow.source_path("../config.yaml"))
 try:
-    # What --configfile and --config say; the files are read again, as the default is, for their faults.
-    CONFIG = load([Path(p) for p in workflow.overwrite_configfiles], config, BASE)
+    # What --configfile and --config say is read by us: Snakemake reads YAML 1.1, to which 1e-4 is text. What
+    # another workflow gives its module are values already.
+    given = workflow.config_settings.config_args or []
+    CONFIG = load(
+        [Path(p) for p in workflow.overwrite_configfiles],
+        values_of(given) if workflow.modifier.is_main_snakefile() else config,
+        BASE,
+    )
 except UserError as error:
     refuse(error)
 

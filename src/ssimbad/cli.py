@@ -15,11 +15,19 @@ from pathlib import Path
 
 from ssimbad import __version__
 from ssimbad.distributed import is_launcher, launch
-from ssimbad.errors import UserError
+from ssimbad.errors import UserError, shown
 from ssimbad.files import is_full, refusal
 from ssimbad.interruption import ASKED_BY, STOPPED, Stopped, exit_on_sigterm, signal_when_gone
+from ssimbad.machine import at_home, speak_utf8
 from ssimbad.methods import Run
 from ssimbad.phases import PHASES
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(at_home(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{shown(text)}: {error}") from None
 
 
 def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,17 +36,17 @@ def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     command.add_argument(
         "--checkpoint",
         dest="checkpoint_path",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="a trained row's .safetensors (default: the default run's ssimbad_refined)",
     )
     command.add_argument(
-        "--sketch", help="a line sketch, or a folder of them", type=Path, metavar="PATH"
+        "--sketch", help="a line sketch, or a folder of them", type=_path, metavar="PATH"
     )
     command.add_argument(
         "--image",
         help="instead: a drawing in colours whose lines are taken, or a folder",
-        type=Path,
+        type=_path,
         metavar="PATH",
     )
     command.add_argument(
@@ -48,14 +56,14 @@ def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         action="extend",
         nargs="+",
         help="whose colours to take: images or folders of them",
-        type=Path,
+        type=_path,
         metavar="PATH",
     )
     command.add_argument(
         "--out",
         required=True,
         help="a .png file; a folder where several images are made",
-        type=Path,
+        type=_path,
         metavar="PATH",
     )
     command.add_argument("--steps", type=int, metavar="N", help="network calls")
@@ -80,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
             "--config",
             action="append",
             default=[],
-            type=Path,
+            type=_path,
             metavar="FILE",
             help="overlay on config.yaml; may be repeated, the last one wins",
         )
@@ -105,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         "--device", dest="device_name", default="auto", help="auto, cpu, cuda or cuda:N"
     )
     command = commands.add_parser("config", help="check a config and show it merged")
-    command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
+    command.add_argument("--config", action="append", default=[], type=_path, metavar="FILE")
     command.add_argument("--describe", action="store_true", help="explain every key instead")
     text = (
         "have Snakemake take over the results that `dvc pull`, `dvc checkout` or `ssimbad run` left"
@@ -122,11 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "verify", help="check a finished run against its digests and images"
     )
-    command.add_argument("results", type=Path, help="the results folder")
+    command.add_argument("results", type=_path, help="the results folder")
     command = commands.add_parser(
         "plan", help="what a config will cost: operations, memory, disk, hours on GPUs"
     )
-    command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
+    command.add_argument("--config", action="append", default=[], type=_path, metavar="FILE")
     command.add_argument(
         "--gpu", action="append", default=[], metavar="NAME", help="A100, H100 or RTX4090; or all"
     )
@@ -220,12 +228,13 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run a command; a user's mistake is a line on stderr and exit status 1, a SIGTERM is status 143."""
+    speak_utf8()
     arguments = _parser().parse_args()
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_MININTERVAL", "5")
     exit_on_sigterm()
-    if ASKED_BY in os.environ:
-        signal_when_gone(int(os.environ[ASKED_BY]), signal.SIGTERM)
+    if (asked_by := os.environ.get(ASKED_BY, "")).isdecimal():
+        signal_when_gone(int(asked_by), signal.SIGTERM)
     try:
         _run(arguments)
     except UserError as error:

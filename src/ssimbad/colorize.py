@@ -25,7 +25,7 @@ from ssimbad.data.drawing import (
     lines_of_sketch,
     network_sketch,
 )
-from ssimbad.data.images import SUFFIXES, is_image_name, read_picture
+from ssimbad.data.images import SUFFIXES, is_image_name, name_fault, name_of, read_picture
 from ssimbad.data.store import to_pixels, to_unit
 from ssimbad.devices import device_of
 from ssimbad.errors import UserError, shown
@@ -72,11 +72,7 @@ def _images(given: list[Path], option: str, faults: list[str]) -> list[Path]:
             found.append(path)
         else:
             faults.append(f"{option}: {shown(path)}: no such file or folder")
-    faults += [
-        f"{shown(path)}: control characters in the name"
-        for path in found
-        if not path.name.isprintable()
-    ]
+    faults += [f"{shown(path)}: {fault}" for path in found if (fault := name_fault(path.name))]
     return found
 
 
@@ -122,7 +118,7 @@ def _jobs(drawing: tuple[str, Path], references: list[Path], out: Path) -> list[
     colours = _images(references, "--reference", faults)
     single = len(references) == 1 and not isdir(given) and not isdir(references[0])
     jobs = [
-        _Job(d, r, out if single else out / f"{d.stem}_{r.stem}.png")
+        _Job(d, r, out if single else out / f"{name_of(d)}_{name_of(r)}.png")
         for d in drawings
         for r in colours
     ]
@@ -208,13 +204,13 @@ class _Drawings:
         """(S, S) uint8."""
         picture, _ = read_picture(path)
         drawn = picture if self.coloured else lines_of_sketch(picture)
-        return network_sketch(drawn, self.size, self.seed, path.stem)
+        return network_sketch(drawn, self.size, self.seed, name_of(path))
 
     def finished(self, path: Path, colours: np.ndarray, sketch: np.ndarray) -> Image.Image:
         """The drawing in the network's colours (S, S, 3) uint8, with its alpha where that is a shape."""
         picture, alpha = read_picture(path)
         if self.coloured:
-            lines = lines_of_picture(picture, self.size, self.seed, path.stem)
+            lines = lines_of_picture(picture, self.size, self.seed, name_of(path))
         else:
             lines = lines_of_sketch(picture)
         image = composed(colours, sketch, lines)
@@ -307,6 +303,11 @@ def colorize(
             raise UserError("colorize: give --sketch or --image, one of them")
     device = device_of(device_name)
     jobs = _jobs(drawing, references, out)
+    if checkpoint_path is None and not isfile(DEFAULT_CHECKPOINT):
+        raise UserError(
+            f"{DEFAULT_CHECKPOINT}: no such file in {shown(Path.cwd())}: `make reproduce` there makes it, or"
+            " --checkpoint names another"
+        )
     path = checkpoint_path or DEFAULT_CHECKPOINT
     method, header = _loaded(path)
     sampling = _sampling(path, header, steps, guidance)

@@ -26,6 +26,12 @@ def _fix_sums() -> None:
     warnings.filterwarnings("ignore", message=".* does not have a deterministic implementation")
 
 
+def has_device(name: str) -> bool:
+    """Whether there is the device of a name here."""
+    index = int(name.partition(":")[2] or 0)
+    return not name.startswith("cuda") or index < torch.cuda.device_count()
+
+
 def device_of(name: str, world: World = SINGLE) -> torch.device:
     """The device of a name; ``auto`` is a GPU where there is one. Processes of a node have one each.
 
@@ -41,7 +47,7 @@ def device_of(name: str, world: World = SINGLE) -> torch.device:
     if world.size > 1 and name == "cuda":
         name = f"cuda:{world.local_rank}"
     device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if not has_device(name):
         raise UserError(f"device: {name}: torch can use {torch.cuda.device_count()} GPUs here")
     if device.type == "cuda":
         _fix_sums()

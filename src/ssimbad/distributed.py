@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssimbad.errors import UserError
 from ssimbad.interruption import ASKED_BY, STOPPED
+from ssimbad.machine import processors
 
 if TYPE_CHECKING:
     import torch
@@ -124,10 +125,9 @@ def launch(command: list[str], devices: int, nodes: int) -> None:
     """
     meeting = _meeting_point(nodes)
     first = int(meeting["NODE_RANK"]) * devices
-    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     shared = meeting | {
         "WORLD_SIZE": str(devices * nodes),
-        "OMP_NUM_THREADS": str(max(1, cores // devices)),
+        "OMP_NUM_THREADS": str(max(1, processors() // devices)),
         ASKED_BY: str(os.getpid()),
     }
     processes: list[subprocess.Popen[bytes]] = []

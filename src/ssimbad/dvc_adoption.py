@@ -11,10 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
+from ssimbad.config.yaml import dumped, parse
 from ssimbad.errors import UserError, shown
 
 CHILD = "SSIMBAD_TOUCHING"
@@ -87,9 +84,8 @@ def _is_project() -> bool:
 
 def _stages() -> dict[str, Any]:
     try:
-        # YAML 1.2, as DVC writes it: to PyYAML a number like 1e-06 is text.
-        lock = YAML(typ="safe").load(_LOCK)
-    except (YAMLError, ValueError):  # ValueError: no text
+        lock = parse(_LOCK.read_text(encoding="utf-8"))
+    except ValueError:  # no text, or no YAML
         lock = None
     stages = lock.get("stages") if isinstance(lock, dict) else None
     if not isinstance(stages, dict) or not all(isinstance(s, dict) for s in stages.values()):
@@ -143,7 +139,7 @@ def adopt() -> None:
     if commands:
         with tempfile.TemporaryDirectory() as folder:
             locked = Path(folder) / "config.yaml"
-            locked.write_text(yaml.safe_dump(config), encoding="utf-8")
+            locked.write_text(dumped(config), encoding="utf-8")
             targets = [(c if isinstance(c, str) else c[-1]).split()[-1] for c in commands]
             touch = ["--touch", "--forceall", "--cores", "1", "--quiet", "all"]
             output_of("snakemake", *targets, *touch, "--configfile", str(locked))

@@ -6,16 +6,18 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ssimbad.errors import UserError, shown
+from ssimbad.machine import lock
 
+_LOCK = "lock"  # a file in each temporary folder
 _NOTHING = 1 << 16  # bytes; a disk with less than that free is full
 
 
@@ -34,20 +36,10 @@ def refusal(error: OSError) -> str | None:
         return None
     # Of a rename the second is what it was to become.
     name = error.filename2 or error.filename
-    return f"{shown(name)}: {error.strerror}" if name else None
-
-
-def _left_behind(path: Path) -> Iterator[Path]:
-    """Temporary paths beside ``path`` of processes of this machine that no longer run."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(platform.node())}-(\d+)\.part")
-    for other in path.parent.iterdir():
-        if match := pattern.fullmatch(other.name):
-            try:
-                os.kill(int(match[1]), 0)
-            except ProcessLookupError:
-                yield other
-            except PermissionError:  # somebody else's, and alive
-                pass
+    hint = ""
+    if isinstance(error, PermissionError):
+        hint = ": who owns it must allow that"
+    return f"{shown(name)}: {error.strerror}{hint}" if name else None
 
 
 def _remove(path: Path) -> None:
@@ -57,29 +49,60 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _is_left_behind(part: Path) -> bool:
+    """Whether nobody writes to a temporary folder any more, on whatever machine."""
+    try:
+        with (part / _LOCK).open("r+") as stream:
+            return lock(stream) is True
+    except FileNotFoundError:
+        return True
+    except OSError:  # no folder, as of earlier versions; or not ours
+        return not part.is_dir()
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove what killed processes left of their work on ``path``; where there are no locks, nothing."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[\w.-]+\.part")
+    for other in list(path.parent.iterdir()):
+        if pattern.fullmatch(other.name) and _is_left_behind(other):
+            _remove(other)
+
+
+@contextmanager
+def _held_part(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path``, with a file that is locked for as long as it is there."""
+    while True:
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        part.mkdir()
+        # Before it is locked it may be taken for a dead writer's.
+        with suppress(FileNotFoundError), (part / _LOCK).open("x") as stream:
+            if lock(stream) is not False and part.exists():
+                try:
+                    yield part
+                finally:
+                    _remove(part)
+                return
+
+
 @contextmanager
 def _part(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, gone in the end; what killed processes left goes too."""
+    """A path, near ``path`` and of its name, that is gone in the end; what killed processes left goes too."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for other in list(_left_behind(path)):
-        _remove(other)
-    part = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.part")
-    try:
-        yield part
-    except Exception as error:
-        # torch says no more than that a write failed.
-        if is_full(error) or shutil.disk_usage(path.parent).free < _NOTHING:
-            raise UserError(
-                f"{path}: not written: no space left on the disk; what stood there before still does"
-            ) from error
-        raise
-    finally:
-        _remove(part)
+    _remove_left_behind(path)
+    with _held_part(path) as part:
+        try:
+            yield part / path.name
+        except Exception as error:
+            # torch says no more than that a write failed.
+            if is_full(error) or shutil.disk_usage(path.parent).free < _NOTHING:
+                raise UserError(
+                    f"{path}: not written: no space left on the disk; what stood there before still does"
+                ) from error
+            raise
 
 
 def _mode_of_new(path: Path) -> int:
     """The mode of a new file at ``path``, read off one: only who sets the umask is told what it was."""
-    path.unlink(missing_ok=True)
     path.touch()
     try:
         return path.stat().st_mode
@@ -89,7 +112,7 @@ def _mode_of_new(path: Path) -> int:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it replaces ``path``, on failure it goes.
+    """Yield a temporary path near ``path``, of its name; on success it replaces ``path``, on failure it goes.
 
     Who may read it is for the umask to say, whatever the library that writes it does.
 
@@ -155,6 +178,8 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except PermissionError as error:
+        raise UserError(refusal(error) or str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable ({error})") from None
 

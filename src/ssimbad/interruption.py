@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
@@ -15,7 +14,8 @@ from typing import IO, Any
 
 import psutil
 
-from ssimbad.errors import UserError
+from ssimbad.errors import UserError, shown
+from ssimbad.machine import try_lock
 
 ASKED_BY = "SSIMBAD_ASKED_BY"
 """Environment variable: the process (Snakemake) on whose behalf a command works."""
@@ -72,11 +72,12 @@ def hold(results: Path) -> None:
     path = results / "work" / "owner"
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = path.open("w")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not try_lock(stream, results):
         stream.close()
-        raise UserError(f"{results}: another run is at work here") from None
+        raise UserError(
+            f"{shown(results)}: another run is at work here: wait until it has ended, or choose another"
+            " results folder"
+        )
     _held.append(stream)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+from ssimbad.machine import at_home
 
 
 class Section(BaseModel):
@@ -10,6 +14,9 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+
+UserPath = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$"), AfterValidator(at_home)]
+"""A file or folder as the user names it; ``~`` is home."""
 
 DEVICES = r"^(auto|cpu|cuda(:\d+)?)$"
 """What a device may be called."""

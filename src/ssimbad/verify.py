@@ -6,9 +6,13 @@ import csv
 import io
 import json
 import math
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ssimbad.config.files import load_merged
+from ssimbad.devices import has_device
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.compare import read_runs, table
 from ssimbad.files import read_json, read_text, sha256_file
@@ -118,6 +122,13 @@ def verify(results: Results) -> str:
     Raises:
         UserError: a line for everything that does not match.
     """
+    place = next(p for p in (results.features, *results.features.parents) if p.is_dir())
+    with TemporaryDirectory() as scratch:
+        # A folder that one may only read can be verified, too.
+        return _verified(results, results.features if os.access(place, os.W_OK) else Path(scratch))
+
+
+def _verified(results: Results, features: Path) -> str:
     config = load_merged(results.root / "config.yaml")
     faults = _changed_files(results)
     manifest = read_json(results.data / "manifest.json")
@@ -132,7 +143,9 @@ def verify(results: Results) -> str:
         if not (results.data / name).is_file() or sha256_file(results.data / name) != digest
     ]
     count, edited = 0, set[str]()
-    measurer = measurer_of(PhaseConfig(config, "evaluate"), results)
+    # Where a run was made on a GPU, and there is none here, its numbers are still near.
+    here = config if has_device(config.device) else config.model_copy(update={"device": "auto"})
+    measurer = measurer_of(PhaseConfig(here, "evaluate"), results, features)
     for run in config.runs:
         for setting in config.settings:
             path = results.metrics(run) / f"{setting}.json"

@@ -1,6 +1,7 @@
 """Archives of images: the folder's bytes, or one line: the second table of docs/bad-input.md."""
 
 import io
+import json
 import re
 import tarfile
 import zipfile
@@ -16,7 +17,7 @@ from ssimbad.errors import UserError
 from tests.conftest import REPOSITORY, picture, table_of, tiny_values
 
 A = "train_data/reference/a.png"
-ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
+ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ def pack(path: Path, files: dict[str, bytes]) -> Path:
             for name, data in files.items():
                 packed.writestr(name, data)
         return path
-    with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as tape:
+    packer = {".tar": "", ".bz2": "bz2", ".tbz2": "bz2", ".xz": "xz", ".txz": "xz"}
+    with tarfile.open(path, f"w:{packer.get(path.suffix, 'gz')}") as tape:  # type: ignore[call-overload]
         for name, data in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
@@ -94,6 +96,37 @@ ACCEPTED: dict[str, Callable[[dict[str, bytes]], dict[str, bytes]]] = {
 def test_accepted(files: dict[str, bytes], tmp_path: Path, name: str, ending: str) -> None:
     folder = stored(as_folder(files, tmp_path / "in"))
     assert stored(pack(tmp_path / f"in{ending}", ACCEPTED[name](files))) == folder
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [("cp932", "表紙"), ("cp932", "ソ十能"), ("gbk", "誠"), ("utf-8", "顔é"), ("cp437", "été")],
+)
+@pytest.mark.parametrize("ending", [".tar", ".zip"])
+def test_names_of_other_systems_are_read(
+    files: dict[str, bytes], tmp_path: Path, ending: str, encoding: str, name: str
+) -> None:
+    """As Windows' own packer writes them: in the system's encoding, which is not said."""
+    if (ending, encoding) == (".tar", "cp437"):
+        return  # for one name by itself there is no telling
+    stand_in = "Q" * len(name.encode(encoding))
+    changed = {path.replace("/a.png", f"/{stand_in}.png"): data for path, data in files.items()}
+    path = pack(tmp_path / f"in{ending}", changed)
+    old, new = (f"/{stem}.png".encode(encoding) for stem in (stand_in, name))
+    data = path.read_bytes().replace(old, new)
+    path.write_bytes(data if ending == ".zip" else checked(data))
+    manifest = json.loads(stored(path)["manifest.json"])
+    assert name in {item["name"] for item in manifest["items"]}
+
+
+def checked(tape: bytes) -> bytes:
+    """A tar whose headers have their checksums again."""
+    blocks = bytearray(tape)
+    for at in range(0, len(blocks), 512):
+        if blocks[at + 257 : at + 262] == b"ustar":
+            blocks[at + 148 : at + 156] = b" " * 8
+            blocks[at + 148 : at + 156] = f"{sum(blocks[at : at + 512]):06o}\0 ".encode()
+    return bytes(blocks)
 
 
 def zip_link(path: Path) -> None:
@@ -163,6 +196,11 @@ refused(
     "unpacks to more than [01] MiB",
     lambda f: f | {"train_data/reference/e.png": bytes(1 << 22)},
     endings=(".tar.gz", ".zip"),
+)
+refused(
+    "line separator in a path",
+    r"a\\u2028b.png: a line separator in the name",
+    lambda f: f | {"train_data/reference/a\u2028b.png": f[A]},
 )
 refused("encrypted archive", "encrypted", damage=encrypted, endings=(".zip",))
 refused("truncated archive", "not readable as an archive", damage=cut)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import struct
 import tempfile
 import zlib
@@ -21,6 +22,7 @@ from ssimbad.data.sources.folder import Folder, FolderConfig
 from ssimbad.data.store import Split
 from ssimbad.errors import UserError
 from tests.conftest import NO_COUNTS, REPOSITORY, picture, run_cli, table_of, tiny_values
+from tests.data.pictures import Chunk, exif, in_srgb, png, profile, with_profile
 
 
 def fill(folder: Path, names: list[str], seed: int = 0) -> None:
@@ -43,6 +45,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def prepared(folder: Path) -> Path:
     values = tiny_values()["data"] | {"source": "folder", "size": 32}
     expect = {"train": 4, "test": 3}
+    if folder.is_dir() and any(folder.glob("*.png")):
+        expect = {"train": 0, "test": 0}
     values["folder"] = {"path": str(folder), "validation": 0.25, "test": 0.25, "expect": expect}
     store = folder.parent / "store"
     prepare(DataConfig.model_validate(values), 0, store)
@@ -93,24 +97,63 @@ def inner_link(folder: Path) -> None:
     (folder / A).symlink_to(folder / "kept/a.png")
 
 
+def no_splits(folder: Path, count: int) -> None:
+    """Nothing but a few images, of which the expected numbers are said no more."""
+    shutil.rmtree(folder)
+    fill(folder, [f"{n}.png" for n in "abcdefg"[:count]])
+
+
+def two_ways(folder: Path) -> None:
+    (folder / A).rename(folder / "train/reference/e\u0301.png")
+    (folder / "train/sketch/a.png").rename(folder / "train/sketch/\u00e9.png")
+
+
+def one_transparent(folder: Path) -> None:
+    white = np.asarray(picture(0)).astype(int) * 257
+    white[:20] = (300, 301, 302)
+    (folder / A).write_bytes(png(white, 2, 16, [(b"tRNS", b"\x01\x2c\x01\x2d\x01\x2e")]))
+
+
+def metadata(*chunks: Chunk) -> Callable[[Path], object]:
+    pixels = np.asarray(picture(0)).astype(int)
+    return lambda folder: (folder / A).write_bytes(png(pixels, 2, 8, chunks))
+
+
 def others(folder: Path) -> None:
     (folder / "train/reference/notes.txt").write_text("mine")
     (folder / "train/reference/.hidden.png").write_text("not an image")
 
 
+def other_folders(folder: Path) -> None:
+    fill(folder / "older", ["a.png"], 3)
+
+
 ACCEPTED: dict[str, Callable[[Path], object]] = {
     "names with spaces": lambda f: rename(f, "a b.png"),
     "names in any script": lambda f: rename(f, "顔 éø.png"),
+    "names with any space, joiner or emoji": lambda f: rename(
+        f, "a\u3000\u00a0\u202f\u200d\u200c\ufe0f\U0001fae9.png"
+    ),
+    "one name written in two ways": two_ways,
     "braces in a name": lambda f: rename(f, "{a}{{.png"),
+    "every usual ending of the formats": lambda f: rename(f, "a.jfif"),
     "16 bits a channel": deep,
     "CMYK": cmyk,
     "grey": mode("L"),
     "palette": mode("P"),
     "animation": animation,
     "transparency": transparent,
+    "one colour transparent": one_transparent,
     "turned by its EXIF tag": turned,
+    "odd or damaged metadata": metadata(
+        (b"eXIf", exif(9, 1, (0x128, 2, 2, b"2"))), (b"pHYs", b""), (b"iCCP", b"x")
+    ),
+    "metadata of any size": metadata((b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 21)))),
+    "embedded profile": metadata(with_profile(profile("Display P3"))),
+    "few images": lambda f: no_splits(f, 7),
     "link within the folder": inner_link,
     "other files beside the images": others,
+    "other folders of images": other_folders,
 }
 
 
@@ -150,6 +193,28 @@ def missing(folder: Path) -> None:
     folder.rename(folder.with_name("elsewhere"))
 
 
+def capitals(folder: Path) -> None:
+    for name in ("train", "test"):
+        (folder / name).rename(folder / name.capitalize())
+
+
+def too_deep(folder: Path) -> None:
+    folder.rename(folder.with_name("moved"))
+    folder.mkdir()
+    folder.with_name("moved").rename(folder / "faces")
+
+
+def without_references(folder: Path) -> None:
+    for path in (folder / "train/reference").iterdir():
+        path.rename(folder / "train" / path.name)
+    (folder / "train/reference").rmdir()
+
+
+def a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("mine")
+
+
 def same_name(folder: Path) -> None:
     for part in ("reference", "sketch"):
         fill(folder / "test" / part, ["a.png"], 70)
@@ -181,10 +246,51 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: rename(f, "a\n\x1b[31mb.png"),
         r"a\\n\\x1b\[31mb.png: control characters in the name",
     ),
+    "line separator in a name": (
+        lambda f: rename(f, "a\u2028b.png"),
+        r"a\\u2028b.png: a line separator in the name",
+    ),
+    "bidirectional override in a name": (
+        lambda f: rename(f, "a\u202egnp.png"),
+        r"a\\u202egnp.png: a bidirectional override in the name",
+    ),
+    "name that is no text": (
+        lambda f: rename(f, os.fsdecode(b"\xff.png")),
+        r"\\udcff.png: the name is no valid text",
+    ),
+    "one name twice, written in two ways": (
+        lambda f: fill(f / "train/reference", ["e\u0301.png", "\u00e9.png"]),
+        r"called 'é' too\n.*called 'é' too",
+    ),
+    "sketches in a folder of another name": (
+        lambda f: (f / "train/sketch").rename(f / "train/Sketches"),
+        "train/Sketches: is not read; is it sketch",
+    ),
+    "sketches without references": (
+        without_references,
+        "train/sketch: is not read, as there is no reference beside it",
+    ),
+    "validation in a folder of another name": (
+        lambda f: fill(f / "val", ["v.png"], 90),
+        "in/val: is not read; is it validation",
+    ),
+    "splits in capitals": (
+        capitals,
+        r"in/Test: is not read; is it test.*\n.*in/Train: is not read; is it train",
+    ),
+    "layout one folder too deep": (
+        too_deep,
+        "in: holds no PNG, JPEG or WebP image: .*in/faces does",
+    ),
     "link out of the folder": (outer_link, "a.png: a link out of the folder"),
     "empty folder": (empty, "train/reference: holds no PNG, JPEG or WebP image"),
     "one image only": (single, "too few usable images: test has 1, at least 2 needed"),
+    "three images only": (
+        lambda f: no_splits(f, 3),
+        "in: has 3 usable images, at least 4 needed: .*data.folder.validation is 0",
+    ),
     "missing folder": (missing, r"data\.folder\.path: .*in: no such folder"),
+    "a file that is no archive": (a_file, r"in: is no folder, and no \.tar, .*\.zip"),
     "one name in two splits": (same_name, "'a': is in train and in test"),
     "one image in two splits": (same_image, "'x' of test: the same image as 'a' of train"),
     "other counts than expected": (
@@ -212,6 +318,10 @@ def test_accepted(folder: Path, name: str) -> None:
     ACCEPTED[name](folder)
     store = prepared(folder)
     train, validation = Split(store, "train"), Split(store, "validation")
+    if name == "few images":
+        assert len(train) == 4
+        assert (len(validation), len(Split(store, "test"))) == (1, 2)
+        return
     assert len(train) + len(validation) == 4
     held = train if set(train.names) - {"b", "c", "d"} else validation
     (own,) = set(held.names) - {"b", "c", "d"}
@@ -221,9 +331,23 @@ def test_accepted(folder: Path, name: str) -> None:
         "transparency": Image.new("RGB", (40, 40), "white"),
         "grey": picture(0).convert("L"),
         "16 bits a channel": picture(0).convert("L"),
+        "one colour transparent": half_white(),
+        "embedded profile": as_p3(picture(0)),
     }.get(name, picture(0))
     near = np.asarray(fitted(expected.convert("RGB"))).astype(int)
-    assert np.abs(image - near).mean() < {"palette": 25, "CMYK": 8}.get(name, 0.01)
+    assert np.abs(image - near).mean() < {"palette": 25, "CMYK": 8, "embedded profile": 0.5}.get(
+        name, 0.01
+    )
+
+
+def half_white() -> Image.Image:
+    image = picture(0)
+    image.paste("white", (0, 0, 40, 20))
+    return image
+
+
+def as_p3(image: Image.Image) -> Image.Image:
+    return Image.fromarray(in_srgb(np.asarray(image), "Display P3").round().astype(np.uint8))
 
 
 def fitted(image: Image.Image) -> Image.Image:

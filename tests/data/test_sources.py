@@ -102,5 +102,10 @@ def test_the_files_of_a_folder_are_its_images(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     config = load([], {"data": {"source": "folder", "folder": {"path": str(tmp_path / "a")}}})
     source = config.data.make_source(0)
-    assert sorted(source.files()) == [tmp_path / "a/b/y.JPG", tmp_path / "a/x.png"]
+    assert source.files() == [tmp_path / "a/x.png"]  # what lies deeper is not read
+    for name in ("train/reference/x.png", "train/sketch/x.png", "test/y.png", "old/z.png"):
+        (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "a" / name).write_text("")
+    names = ("test/y.png", "train/reference/x.png", "train/sketch/x.png")
+    assert source.files() == [tmp_path / "a" / name for name in names]
     assert source.users_paths == {"data.folder.path": str(tmp_path / "a")}

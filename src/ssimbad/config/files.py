@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ssimbad.config.schema import Config, validate
+from ssimbad.config.yaml import dumped, parse
 from ssimbad.errors import UserError, shown
-from ssimbad.files import read_text, write_if_new
+from ssimbad.files import read_text, refusal, write_if_new
 from ssimbad.layout import no_folder, overlap
+from ssimbad.machine import at_home
 
 BASE = Path("config.yaml")
 """The default config; other files are overlays on it."""
@@ -19,40 +19,40 @@ BASE = Path("config.yaml")
 _EXTENDS = "extends"
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key stands once: plain YAML lets the last of several win."""
-
-
-def _distinct_keys(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise yaml.constructor.ConstructorError(
-                None, None, "a key is a list or a mapping", key.start_mark
-            )
-        if key.value in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key.value!r} stands twice", key.start_mark
-            )
-        seen.add(key.value)
-    return loader.construct_mapping(node)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _distinct_keys)
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = parse(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise UserError(f"{shown(path)}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+        where = "" if path.is_absolute() else f" in {shown(Path.cwd())}"
+        raise UserError(f"{shown(path)}: no such file{where}") from None
+    except OSError as error:
+        told = refusal(error) or f"{shown(path)}: not readable ({error.strerror})"
+        raise UserError(told) from None
+    except UnicodeDecodeError as error:
         raise UserError(f"{shown(path)}: not readable ({shown(error)})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2000-99-99
-        detail = shown(" ".join(str(error).split()))
-        raise UserError(f"{shown(path)}: not valid YAML ({detail})") from None
+    except ValueError as error:  # a path with a null character, too
+        raise UserError(f"{shown(path)}: {shown(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{shown(path)}: must hold keys and values")
+    return values
+
+
+def values_of(arguments: list[str]) -> dict[str, Any]:
+    """What ``KEY=VALUE`` arguments say, each value read as in a file; text that is no YAML is text.
+
+    Raises:
+        UserError: one is not of that form.
+    """
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals or not key:
+            raise UserError(f"--config: {shown(argument)}: must be KEY=VALUE")
+        try:
+            value = parse(text)
+        except ValueError:
+            value = text
+        values = _overlay(values, {key: value})
     return values
 
 
@@ -75,7 +75,11 @@ def _read_overlay(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: {_EXTENDS}: must be the name of a file")
     if path.resolve() in below:
         raise UserError(f"{path}: {_EXTENDS}: leads back to itself")
-    base = _read_overlay(path.parent / extended, (*below, path.resolve()))
+    try:
+        base_path = path.parent / at_home(extended)
+    except ValueError as error:
+        raise UserError(f"{path}: {_EXTENDS}: {shown(extended)}: {error}") from None
+    base = _read_overlay(base_path, (*below, path.resolve()))
     return _overlay(base, values)
 
 
@@ -126,13 +130,9 @@ def load_merged(path: Path) -> Config:
     return validate(_read(path), str(path))
 
 
-def _dumped(values: dict[str, Any]) -> str:
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
 def to_yaml(config: Config) -> str:
     """The whole config as a file that :func:`load` and :func:`load_merged` read."""
-    return _dumped(config.model_dump(mode="json"))
+    return dumped(config.model_dump(mode="json"))
 
 
 def _is_merged(path: Path) -> bool:
@@ -141,7 +141,7 @@ def _is_merged(path: Path) -> bool:
         values = _read(path)
     except UserError:
         return False
-    return values.keys() >= Config.model_fields.keys() and _dumped(values) == read_text(path)
+    return values.keys() >= Config.model_fields.keys() and dumped(values) == read_text(path)
 
 
 def write_merged(config: Config, path: Path) -> None:

@@ -22,7 +22,7 @@ from ssimbad.evaluation.schema import EvaluateConfig, InferConfig, OracleConfig,
 from ssimbad.methods import Run, methods, rows
 from ssimbad.networks.schema import UNetConfig
 from ssimbad.noise.schema import PhiConfig
-from ssimbad.schema import DEVICES, Section
+from ssimbad.schema import DEVICES, Section, UserPath
 from ssimbad.settings import SETTINGS
 from ssimbad.training.schema import RefineConfig, Schedule, StageConfig
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Config(Section):
     """The config, without the methods' sections; :func:`schema` is with them."""
 
-    results: str = Field(pattern=r"^[^\x00]+$", description="folder of everything the run leaves")
+    results: UserPath = Field(description="folder of everything the run leaves")
     seed: int = Field(ge=0, description="seed of all randomness but training's")
     seeds: list[int] = Field(
         min_length=1, description="training seeds; every trained row is trained with each"

@@ -28,6 +28,7 @@ from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError, shown
 from ssimbad.files import sha256_file, whole_folder, write_json, write_text
 from ssimbad.interruption import signal_when_gone
+from ssimbad.machine import processors
 from ssimbad.rng import numpy_generator
 
 _CHUNK = 16  # images handed to a worker at a time
@@ -113,9 +114,8 @@ def _work_for(parent: int) -> None:
 @contextmanager
 def _loaded(items: list[Item], work: Callable[[Item], Any]) -> Iterator[Iterable[Any]]:
     """What ``work`` makes of the items, in their order, on all processors granted."""
-    # The workflow sets this variable to the threads it grants.
-    granted = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    workers = min(granted, math.ceil(len(items) / _CHUNK))
+    # The workflow sets OMP_NUM_THREADS to the threads it grants.
+    workers = min(processors(), math.ceil(len(items) / _CHUNK))
     if workers < 2:
         yield map(work, items)
         return

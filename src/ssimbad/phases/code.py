@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _CONDUCT = {
     *("ssimbad", "ssimbad.phases", "ssimbad.phases.code", "ssimbad.phases.slices"),
-    *("ssimbad.provenance", "ssimbad.layout", "ssimbad.files", "ssimbad.errors"),
+    *("ssimbad.provenance", "ssimbad.layout", "ssimbad.files", "ssimbad.errors", "ssimbad.machine"),
     *("ssimbad.interruption", "ssimbad.training.state"),
 }
 

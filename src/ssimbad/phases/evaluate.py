@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssimbad.data.image_set import ImageSet
@@ -17,13 +18,19 @@ if TYPE_CHECKING:
     from ssimbad.phases.slices import PhaseConfig
 
 
-def measurer_of(config: PhaseConfig, results: Results) -> Measurer:
-    """What measures a run's images, as the config of this phase says."""
+def measurer_of(config: PhaseConfig, results: Results, features: Path | None = None) -> Measurer:
+    """What measures a run's images, as the config of this phase says.
+
+    Args:
+        config: the config.
+        results: the run's results.
+        features: where Inception features are kept; None: in the results.
+    """
     return Measurer(
         ImageSet(results.data, "test", config.seed),
         config.evaluate,
         Networks(config.weights, device_of(config.device)),
-        results.features,
+        features or results.features,
     )
 
 

@@ -6,7 +6,6 @@ its tensors.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import pickle
@@ -14,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 
 from ssimbad.errors import UserError
 from ssimbad.files import whole_file
+from ssimbad.machine import at_home, try_lock
 from ssimbad.pretrained.readers import (
     Weights,
     read_inception,
@@ -36,13 +37,19 @@ from ssimbad.pretrained.readers import (
 from ssimbad.pretrained.sources import BLANK, NETWORKS
 
 _TIMEOUT = 10  # seconds to wait for an official host
+_POLL = 0.1  # seconds between looks whether another process has fetched
 
 
 def cache_folder() -> Path:
     """``$SSIMBAD_CACHE``, else ``ssimbad`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    if own := os.environ.get("SSIMBAD_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssimbad"
+    names = ("SSIMBAD_CACHE", "XDG_CACHE_HOME")
+    own, users = (os.environ.get(name) for name in names)
+    try:
+        return Path(at_home(own)) if own else Path(at_home(users or "~/.cache")) / "ssimbad"
+    except ValueError as error:
+        raise UserError(
+            f"{own or users or '~/.cache'}: {error}: SSIMBAD_CACHE names the folder"
+        ) from None
 
 
 def digest(weights: Weights) -> str:
@@ -128,10 +135,13 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / "lock").open("w")
-        fcntl.flock(stream, fcntl.LOCK_EX)
     except OSError as error:
-        raise UserError(f"{folder}: not writable ({error.strerror})") from None
+        raise UserError(
+            f"{folder}: not writable ({error.strerror}): name another folder in SSIMBAD_CACHE"
+        ) from None
     with stream:
+        while not try_lock(stream, folder):
+            time.sleep(_POLL)
         yield
 
 

@@ -373,6 +373,8 @@ def _hardware(device: torch.device, world: World) -> dict[str, Any]:
         return {
             "accelerator": "cpu" if on_cpu else "gpu",
             "devices": 1 if on_cpu else [device.index or 0],
+            # Not what a scheduler's variables say, which are of the job around this process.
+            "plugins": [LightningEnvironment()],
         }
     return {
         "accelerator": "cpu" if on_cpu else "gpu",

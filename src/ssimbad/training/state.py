@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import sys
@@ -17,6 +16,7 @@ import torch
 
 from ssimbad.errors import UserError, shown
 from ssimbad.files import read_json, write_json
+from ssimbad.machine import try_lock
 
 _PATIENCE = 60  # seconds to wait for another trainer to leave
 _STATE, _IDENTITY = "last.ckpt", "identity.json"
@@ -83,14 +83,12 @@ class SavedState:
         self.run.mkdir(parents=True, exist_ok=True)
         with (self.run / "lock").open("w") as stream:
             deadline = time.monotonic() + _PATIENCE
-            while True:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except OSError:
-                    if time.monotonic() > deadline:
-                        raise UserError(f"{self.run}: another process is training here") from None
-                    time.sleep(0.1)
+            while not try_lock(stream, self.run):
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"{shown(self.run)}: another process is training here: wait until it has ended"
+                    )
+                time.sleep(0.1)
             yield
 
     def saved_step(self) -> int | None:

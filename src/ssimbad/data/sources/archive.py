@@ -1,4 +1,4 @@
-"""The user's images in one file: a .tar, .tar.gz or .zip that holds what the folder would.
+"""The user's images in one file: a .tar, packed or not, or a .zip that holds what the folder would.
 
 Bytes of regular files with an image's name are unpacked, and nothing else: no links, devices, owners or
 modes, and no path that leads out of the folder.
@@ -6,22 +6,35 @@ modes, and no path that leads out of the folder.
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from os.path import isdir
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ssimbad.data.images import is_image_name
+from ssimbad.data.images import is_image_name, name_fault
 from ssimbad.errors import UserError, shown
 from ssimbad.files import is_full
 
-SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+_TAPES: dict[str, Callable[[Path], Any]] = {
+    ".tar": lambda path: path.open("rb"),
+    **dict.fromkeys((".tar.gz", ".tgz"), gzip.open),
+    **dict.fromkeys((".tar.bz2", ".tbz2", ".tbz"), bz2.open),
+    **dict.fromkeys((".tar.xz", ".txz"), lzma.open),
+}
+"""How to read a tar, by its file's ending."""
+SUFFIXES = (*_TAPES, ".zip")
+
+# Older programs write names in their own system's encoding, and do not say in which.
+_ENCODINGS = ("utf-8", "cp932", "gbk", "cp949", "big5", "cp437")
+_UTF_8 = 0x800  # flag of a zip's member
 
 # Images are compressed already: what unpacks to far more than its size is made to fill the disk.
 _RATIO = 20
@@ -60,27 +73,51 @@ class _Bounded:
         return data
 
 
+def _decoded(names: list[bytes]) -> dict[bytes, str]:
+    """Names as text, in the first encoding in which all of them are, and have no backslash if possible."""
+    readings = []
+    for encoding in _ENCODINGS:
+        with suppress(UnicodeDecodeError):
+            readings.append({name: name.decode(encoding) for name in names})
+    # The second byte of a character may be a backslash's: one that is left tells of another encoding.
+    return min(readings, key=lambda reading: any("\\" in name for name in reading.values()))
+
+
+def _raw(info: zipfile.ZipInfo) -> bytes:
+    # Where the flag is not set, zipfile takes names for cp437, which has a character for every byte.
+    return info.orig_filename.encode("utf-8" if info.flag_bits & _UTF_8 else "cp437")
+
+
+def _in_zip(packed: zipfile.ZipFile) -> Iterator[_Member]:
+    infos = [info for info in packed.infolist() if not info.is_dir()]
+    names = _decoded([_raw(info) for info in infos])
+    for info in infos:
+        yield names[_raw(info)], _kind_in_zip(info), info
+
+
+def _in_tar(tape: tarfile.TarFile) -> Iterator[_Member]:
+    for member in tape:
+        if not member.isdir():
+            name = member.name.encode("utf-8", "surrogateescape")
+            yield _decoded([name])[name], _kind_in_tar(member), member
+
+
 @contextmanager
 def _opened(archive: Path) -> Iterator[tuple[Iterator[_Member], Any]]:
     """An archive's members in their order, and how to open the one at hand."""
     budget = _Budget(archive)
-    if archive.name.lower().endswith(".zip"):
+    lower = archive.name.lower()
+    if lower.endswith(".zip"):
         with zipfile.ZipFile(archive) as packed:
-            members = (
-                (info.filename, _kind_in_zip(info), info)
-                for info in packed.infolist()
-                if not info.is_dir()
-            )
-            yield members, lambda info: _Bounded(packed.open(info), budget)
+            yield _in_zip(packed), lambda info: _Bounded(packed.open(info), budget)
         return
-    is_plain = archive.name.lower().endswith(".tar")
+    opened = next(opened for suffix, opened in _TAPES.items() if lower.endswith(suffix))
     with (
-        archive.open("rb") if is_plain else gzip.open(archive) as stream,
+        opened(archive) as stream,
         # As a stream, so that headers are bounded too.
         tarfile.open(fileobj=_Bounded(stream, budget), mode="r|") as tape,  # type: ignore[call-overload]
     ):
-        members = ((m.name, _kind_in_tar(m), m) for m in tape if not m.isdir())
-        yield members, tape.extractfile
+        yield _in_tar(tape), tape.extractfile
 
 
 def _kind_in_zip(info: zipfile.ZipInfo) -> str:
@@ -101,9 +138,7 @@ def _fault(name: str, kind: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         return "leads out of the archive"
-    if not name.isprintable():
-        return "control characters in the name"
-    return kind
+    return name_fault(name) or kind
 
 
 def _write(stream: Any, target: Path) -> None:
@@ -144,10 +179,14 @@ def unpack(archive: Path, folder: Path) -> list[str]:
     return faults
 
 
-def innermost(folder: Path) -> Path:
-    """The folder below ``folder`` where its layout begins: many archives hold one folder with everything."""
-    layout = {"train_data", "train", "reference"}
+def innermost(folder: Path, layout: set[str]) -> Path:
+    """The folder below ``folder`` where its layout begins: many archives hold one folder with everything.
+
+    Args:
+        folder: of the unpacked archive.
+        layout: names of folders that a layout begins with.
+    """
     inside = list(folder.iterdir())
     if len(inside) == 1 and inside[0].is_dir() and inside[0].name not in layout:
-        return innermost(inside[0])
+        return innermost(inside[0], layout)
     return folder
