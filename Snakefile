@@ -15,6 +15,7 @@ localrules:
     all,
     trained,
     refined,
+    swept,
     colorized,
     measured,
 
@@ -41,6 +42,12 @@ rule refined:
         [str(FILES.checkpoint(run)) for run in PHASES["refine"].runs(CONFIG)],
 
 
+rule swept:
+    """Every row whose ways of sampling are measured."""
+    input:
+        SWEPT,
+
+
 rule colorized:
     """The test set, colorized by every row."""
     input:
@@ -51,7 +58,8 @@ rule measured:
     """Every row, measured."""
     input:
         expand(
-            f"{RESULTS}/metrics/{{row}}/{{setting}}.json", row=RUNS, setting=SETTINGS
+            f"{RESULTS}/metrics/{{row}}/{{setting}}.json",
+            row=RUNS,
+            setting=CONFIG.settings,
         ),
-        expand(f"{RESULTS}/sweep/{{row}}.csv", row=CONFIG.swept_rows),
         expand(f"{RESULTS}/oracle/{{row}}.csv", row=CONFIG.guided_rows),

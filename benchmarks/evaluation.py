@@ -16,7 +16,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from benchmarks.case import Case, Measured, kernel_seconds, timed
 from ssimbad.config.files import load
-from ssimbad.data.test_set import TestSet
+from ssimbad.data.image_set import ImageSet
 from ssimbad.evaluation.measure import Measurer
 from ssimbad.evaluation.metrics import ms_ssim_scales
 from ssimbad.evaluation.pairs import Networks
@@ -79,8 +79,9 @@ class Plain:
 def case(data: Path, folder: Path) -> Case:
     """Sets of noisy copies of the test images."""
     loaded = load([])
-    test_set = TestSet(data, loaded.seed)
-    images = test_set.truth(test_set.names).permute(0, 2, 3, 1).numpy()
+    test_set = ImageSet(data, "test", loaded.seed)
+    own = test_set.images(test_set.names)
+    images = own.permute(0, 2, 3, 1).numpy()
     truth = folder / "truth"
     first, *sets = (folder / f"set{number}" for number in range(1 + ROUNDS))
     generator = np.random.default_rng(0)
@@ -106,8 +107,8 @@ def case(data: Path, folder: Path) -> Case:
         found = measurer.measure(path, "same", True, "set")["metrics"]
         return {key: values["value"] for key, values in found.items()}
 
-    measurer.features.of(measurer.truth[:2], "two images")  # reads the network
-    inception_s, _ = timed(lambda: measurer.features.of(measurer.truth, "the truth"))
+    measurer.features.of(own[:2], "two images")  # reads the network
+    inception_s, _ = timed(lambda: measurer.features.of(own, "the truth"))
     spent = kernel_seconds(lambda: measured(first))
 
     def plainly(number: int) -> Measured:

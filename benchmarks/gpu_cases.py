@@ -264,7 +264,14 @@ class Bench:
         scale = self.scale
         batch = make_batch(scale.batch, scale.size).to(self.device)
         noise = Draws(torch_generator(SEED), scale.batch).noise(batch.target)
-        sampling = SamplingConfig(sampler="heun", steps=scale.sampled, last_call=True, guidance=1.0)
+        sampling = SamplingConfig(
+            sampler="heun",
+            steps=scale.sampled,
+            last_call=True,
+            spacing="own",
+            sigma_max=0.0,
+            guidance=1.0,
+        )
 
         def side(method: SSIMBaD) -> Callable[[int], Tensor]:
             @torch.inference_mode()

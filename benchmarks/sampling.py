@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.case import Case, Measured
 from ssimbad.config.files import load
-from ssimbad.data.test_set import TestSet
+from ssimbad.data.image_set import ImageSet
 from ssimbad.evaluation.metrics import psnr
 from ssimbad.inference import counted_calls
 from ssimbad.methods.schema import SamplingConfig
@@ -20,8 +20,12 @@ from ssimbad.training import checkpoint
 IMAGES = 8
 DECIBELS, DISTANCE = 0.2, 0.02
 """How far PSNR may be below the published sampling's, and LPIPS relatively above it."""
-PUBLISHED = SamplingConfig(sampler="heun", steps=500, last_call=True, guidance=1.0)
-FEW = SamplingConfig(sampler="dpmpp_2m", steps=10, last_call=False, guidance=1.0)
+PUBLISHED = SamplingConfig(
+    sampler="heun", steps=500, last_call=True, spacing="own", sigma_max=0.0, guidance=1.0
+)
+FEW = SamplingConfig(
+    sampler="dpmpp_2m", steps=10, last_call=False, spacing="own", sigma_max=0.0, guidance=1.0
+)
 
 
 def _worse(plain: tuple[float, float], ours: tuple[float, float]) -> float:
@@ -33,10 +37,10 @@ def case(results: Path) -> Case:
     loaded = load([])
     method, _ = checkpoint.load(results / "checkpoints/train/ssimbad.safetensors")
     method = method.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    test_set = TestSet(results / "data", loaded.seed, loaded.data.warp)
+    test_set = ImageSet(results / "data", "test", loaded.seed, loaded.data.warp)
     names = test_set.names[:IMAGES]
     sketch, reference = test_set.inputs(names, "same")
-    truth = test_set.truth(names).float() / 255
+    truth = test_set.images(names).float() / 255
     perceptual = lpips_network("alex", loaded.weights)
     notes: dict[str, Any] = {}
 

@@ -17,7 +17,7 @@ from ssimbad.config.files import load
 from ssimbad.data.store import Split, to_pixels, to_unit
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError
-from ssimbad.files import read_json
+from ssimbad.files import read_json, write_json
 from ssimbad.layout import Results
 from ssimbad.methods import Run, methods, rows
 from ssimbad.methods.ssimbad import METHOD
@@ -35,8 +35,7 @@ def save_row(folder: Path, row: str, /, **changes: Any) -> Path:
     """A row's checkpoint with fresh weights; ``changes`` are the header's, ``section`` its method's."""
     name, stage = Run(row).method, Run(row).stage
     values, kind = tiny_values(), methods()[name]
-    assert kind.section is not None
-    section = kind.section.model_validate(
+    section = kind.section and kind.section.model_validate(
         {k: v for k, v in values[name].items() if k in kind.section.model_fields}
         | changes.pop("section", {})
     )
@@ -44,12 +43,12 @@ def save_row(folder: Path, row: str, /, **changes: Any) -> Path:
     header = {
         "row": row,
         "method": name,
-        "section": section.model_dump(mode="json"),
+        "section": section and section.model_dump(mode="json"),
         "unet": values["unet"],
         "phi": phi.to_dict(),
         "size": SIZE,
     }
-    if stage == "refine":
+    if stage == "refine" and Run(row).on_images:
         header["refinement"] = values[name]["refinement"] | {"steps": 3}
     path = folder / f"{row}.safetensors"
     checkpoint.save(path, checkpoint.build(name, section, unet, phi, 42), header | changes)
@@ -172,6 +171,22 @@ def test_trained_row_colorizes(prepared: Results, inputs: Path) -> None:
     Image.fromarray(split.images[0]).save(inputs / "face.png")
     run(results.checkpoint("edm"), inputs, references=[inputs / "face.png"])
     assert made(inputs / "out.png").shape == (70, 90, 3)
+    # In its results folder it samples as its run chose, unless something else is asked for.
+    run_phase(values, "sweep", results, "edm")
+    choice = read_json(results.choice("edm"))
+    choice["sampling"] = METHOD.usual_sampling | {"steps": 7, "guidance": 2.0}
+    write_json(results.choice("edm"), choice)
+    given = {"references": [inputs / "face.png"]}
+    run(results.checkpoint("edm"), inputs, out=inputs / "chosen.png", **given)
+    moved = inputs / "moved" / "edm.safetensors"
+    moved.parent.mkdir()
+    shutil.copy2(results.checkpoint("edm"), moved)
+    run(moved, inputs, out=inputs / "asked.png", **given, steps=7, guidance=2.0)
+    assert (made(inputs / "chosen.png") != made(inputs / "out.png")).any()
+    assert np.array_equal(made(inputs / "chosen.png"), made(inputs / "asked.png"))
+    write_json(results.choice("edm"), choice | {"checkpoint": "another"})
+    run(results.checkpoint("edm"), inputs, out=inputs / "again.png", **given)
+    assert np.array_equal(made(inputs / "again.png"), made(inputs / "out.png"))
     manifest = read_json(results.data / "manifest.json")
     assert checkpoint.read_header(results.checkpoint("edm"))["size"] == manifest["size"] == SIZE
 

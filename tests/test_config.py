@@ -14,6 +14,8 @@ from ssimbad.methods import Run
 from ssimbad.phases.slices import PhaseConfig, phase_json
 from tests.conftest import REPOSITORY, run_cli, tiny_values
 
+STYLE = {"weight": 1.0, "scale": 1.0, "translate_x": 0.0, "translate_y": 0.0}
+
 
 def faults(values: dict) -> list[str]:
     with pytest.raises(UserError) as caught:
@@ -46,8 +48,12 @@ def test_every_config_file_is_valid_and_names_its_own_folder() -> None:
         ("phi.sigma_max", 0.001, "sigma_min (0.002) must be below sigma_max (0.001)"),
         ("phi.choice", "sigma/(sigma+x)", "must be auto"),
         ("train.steps", "many", "valid integer"),
-        ("train.steps", 0, "one of steps (0) and epochs (0) must be above 0"),
-        ("train.epochs", 3, "one of steps (8) and epochs (3) must be above 0, the other 0"),
+        ("train.steps", 0, "one of steps (0), epochs (0), images (0) must be above 0"),
+        (
+            "train.epochs",
+            3,
+            "one of steps (8), epochs (3), images (0) must be above 0, the others 0",
+        ),
         ("train.schedule", "cosine-counted-twice", "needs epochs to count"),
         ("train.choose_by", "luck", "'validation' or 'last_batch'"),
         ("train.steps", 1.5, "valid integer"),
@@ -60,17 +66,31 @@ def test_every_config_file_is_valid_and_names_its_own_folder() -> None:
         ("train.optimizer", "sgd", "'adamw' or 'muon'"),
         ("animediffusion.sampling.eta", 2.0, "less than or equal to 1"),
         ("sweep.rows", ["scft"], "'scft' has no number of sampling steps to vary"),
+        ("ssimbad.sampling.sigma_max", 99.0, "at most phi.sigma_max (80.0)"),
+        ("sweep.choose_by", "fid", "'config', 'psnr', 'ms_ssim' or 'lpips'"),
+        ("sweep.vary.etas", [1.0], "'etas' is no key of how a method samples"),
+        (
+            "sweep.vary.eta",
+            [2.0],
+            "eta: 2.0: input should be less than or equal to 1 (animediffusion)",
+        ),
+        ("sweep.vary.guidance", ["much"], 'guidance: "much": input should be a valid number'),
         ("oracle.rows", ["animediffusion"], "'animediffusion' is no denoiser"),
         ("seeds", [1, 1], "different numbers"),
         ("scft.recipe.optimizer", "muon", "no such key"),
         ("scft.trunk", "resnet", "'auto', 'vgg16' or 'vgg19'"),
-        ("refine.nonsense", 1, "1: no such key: keys here are steps, epochs, batch"),
+        ("refine.nonsense", 1, "1: no such key: keys here are steps, epochs, images, batch"),
         ("ssimbad.sampling.step", 3, "keys here are sampler, steps"),
         ("unet.width", 6, "multiple of"),
         ("unet.groups", 3, "multiple of"),
         ("data.size", 33, "multiple of 8"),
         ("data.size", 24, "greater than or equal to 32"),
-        ("data.faces.style", "no-style", "must be one of adventurer"),
+        ("data.faces.styles", {"no-style": STYLE}, "no style 'no-style': styles are adventurer"),
+        ("data.faces.styles", {"bottts": STYLE}, "'bottts' has the licence 'Free for personal and"),
+        ("data.faces.styles", {"micah": STYLE | {"weight": 0.0}}, "at least one style"),
+        ("data.faces.styles", {}, "at least one style"),
+        ("data.faces.styles.adventurer.weight", -1.0, "greater than or equal to 0"),
+        ("data.faces.styles.adventurer.x", 1.0, "no such key: keys here are weight, scale"),
         ("device", "tpu", "auto|cpu|cuda"),
         ("rows", ["ssimbad", "magic"], "no row 'magic'"),
         ("rows", ["ssimbad", "ssimbad"], "stands twice"),
@@ -167,6 +187,9 @@ def test_without_validation_images_nothing_is_chosen_by_them() -> None:
     assert "data.folder.validation (0) leaves no images to validate with" in line
     for recipe in (values["train"], values["refine"], values["scft"]["recipe"]):
         recipe["choose_by"] = "last_batch"
+    (line,) = faults(values)
+    assert line.endswith("leaves no images to validate with, as sweep.rows needs")
+    values["sweep"]["rows"] = []
     assert validate(values).data.folder.validation == 0
 
 
@@ -185,22 +208,25 @@ def test_files_that_are_no_config(tmp_path: Path, text: bytes, told: str) -> Non
 @pytest.mark.parametrize(
     ("change", "touched"),
     [
-        (("ssimbad.sampling.steps", 9), {"infer", "report"}),
+        (("ssimbad.sampling.steps", 9), {"sweep", "infer", "report"}),
         (("ssimbad.refinement.steps", 9), {"refine", "report"}),
-        (("ssimbad.structural", 0.5), {"train", "infer", "report"}),
+        (("ssimbad.structural", 0.5), {"train", "sweep", "infer", "report"}),
         (("phi.points", 9), {"phi", "report"}),
-        (("devices", 2), {"train", "refine", "infer", "report"}),
-        (("device", "cpu"), {"phi", "train", "refine", "infer", "evaluate", "report"}),
-        (("compile", True), {"train", "refine", "infer", "report"}),
+        (("devices", 2), {"train", "refine", "sweep", "infer", "report"}),
+        (("device", "cpu"), {"phi", "train", "refine", "sweep", "infer", "evaluate", "report"}),
+        (("compile", True), {"train", "refine", "sweep", "infer", "report"}),
         (("evaluate.resamples", 999), {"evaluate", "report"}),
         (("rows", ["reference"]), {"report"}),
+        (("sweep.calls", 99), {"sweep", "infer", "report"}),
+        (("sweep.choose_by", "config"), {"sweep", "infer", "report"}),
+        (("sweep.rows", []), {"infer", "report"}),
         (("results", "elsewhere"), {"report"}),
     ],
 )
 def test_a_change_touches_the_phases_that_read_it(change: tuple, touched: set) -> None:
     before, after = (validate(v) for v in (tiny_values(), changed(*change)))
     found = set()
-    for phase in ("data", "phi", "train", "refine", "infer", "evaluate", "report"):
+    for phase in ("data", "phi", "train", "refine", "sweep", "infer", "evaluate", "report"):
         row = {"data": None, "phi": None, "report": None, "refine": "ssimbad_refined"}
         chosen = row.get(phase, "ssimbad") and Run(row.get(phase, "ssimbad"))
         if phase_json(before, phase, chosen) != phase_json(after, phase, chosen):
@@ -248,7 +274,8 @@ def test_what_is_no_key_and_value_is_one_line() -> None:
 
 def test_describe_explains_every_key() -> None:
     lines = describe().splitlines()
-    told = {line.split(":")[0] for line in lines}
+    # Entries whose names are the user's are told once, for all names.
+    told = {line.split(":")[0].replace("styles.*", "styles.adventurer") for line in lines}
 
     def keys(values: dict, prefix: str = "") -> set[str]:
         found = set()
@@ -258,9 +285,9 @@ def test_describe_explains_every_key() -> None:
                 found |= keys(value, f"{prefix}{key}.")
         return found
 
-    # The strategies' weights are one value, explained as such.
-    strategies = {k for k in keys(tiny_values()) if k.startswith("refine.strategy.")}
-    assert told == keys(tiny_values()) - strategies
+    # The strategies' weights are one value, explained as such, and so are the keys that the sweep varies.
+    free = ("refine.strategy.", "sweep.vary.")
+    assert told == {k for k in keys(tiny_values()) if not k.startswith(free)}
     assert not any(" None " in line for line in lines)
 
 

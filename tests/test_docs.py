@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from ssimbad.evaluation.metrics import METRICS
 from ssimbad.methods import rows
 from ssimbad.phases import PHASES
 from tests.conftest import REPOSITORY
@@ -32,6 +33,12 @@ def test_the_glossary_has_every_phase() -> None:
     (line,) = [x for x in glossary() if x.startswith("| phase ")]
     assert re.findall(r"`(\w+)`", line) == list(PHASES)
     assert "ssimbad_refined" in rows()
+
+
+def test_the_document_of_metrics_has_every_metric() -> None:
+    lines = (REPOSITORY / "docs/metrics.md").read_text().splitlines()
+    named = [line.split(" | ")[0].strip("| ") for line in lines if line.startswith("| ")]
+    assert named[1:] == [metric.title for metric in METRICS.values()]
 
 
 def glossary() -> list[str]:

@@ -77,5 +77,51 @@ def test_the_few_step_row_is_the_refined_rows_checkpoint_sampled_anew() -> None:
         for row in ("ssimbad_few_steps", "ssimbad_refined")
     )
     assert own["trained_by"] == refined["trained_by"]
-    assert (own["method"]["steps"], refined["method"]["steps"]) == (8, 500)
+    assert (own["method"]["steps"], refined["method"]["steps"]) == (8, 50)
     assert own | {"method": None} == refined | {"method": None}
+
+
+def test_refined_rows_have_50_levels_and_pretrained_ones_500() -> None:
+    config = load([PAPER])
+    steps = {
+        row: yaml.safe_load(phase_json(config, "infer", Run(row)))["method"]["steps"]
+        for row in ("ssimbad", "edm", "ssimbad_refined", "edm_refined")
+    }
+    assert list(steps.values()) == [500, 500, 50, 50]
+
+
+SCALE = {
+    *("results", "rows", "data.source", "data.size", "data.faces.train"),
+    *("data.folder.path", "data.folder.expect.train", "data.folder.expect.test"),
+    *("phi.size", "unet.width", "unet.blocks", "unet.groups"),
+    *("train.epochs", "train.batch", "train.lr", "train.precision", "train.checkpoint_every"),
+    *("refine.epochs", "refine.lr", "refine.precision"),
+    *(f"{row}.{part}.steps" for row in ("ssimbad", "edm") for part in ("refinement", "sampling")),
+    *(f"{row}.refined_sampling.steps" for row in ("ssimbad", "edm")),
+    *(f"{row}.refinement.checkpointing" for row in ("ssimbad", "edm", "animediffusion")),
+    *("ssimbad.few_steps.steps", "scft.width", "scft.depth"),
+    *(f"scft.recipe.{key}" for key in ("steps", "epochs", "batch", "lr", "min_lr")),
+    *("scft.recipe.precision", "scft.recipe.checkpoint_every"),
+    *("sweep.steps", "sweep.images", "oracle.images"),
+}
+"""Sizes, budgets and numbers of steps."""
+
+
+def test_the_small_published_config_is_the_published_algorithm() -> None:
+    published, small = values_of(AS_PUBLISHED), values_of(Path("config/published-small.yaml"))
+    differing = {key for key in published if published[key] != small[key]}
+    assert differing == SCALE, differing ^ SCALE
+    # It is the default's size.
+    default = flat(load([]).model_dump(mode="json"))
+    own = ("data.size", "unet.width", "unet.blocks", "scft.width", "train.batch", "phi.size")
+    assert {key: small[key] for key in own} == {key: default[key] for key in own}
+
+
+def test_the_papers_two_gpus_have_32_images_and_a_rate_of_1e_4_each() -> None:
+    paper, node = values_of(PAPER), values_of(Path("config/paper-two-gpus.yaml"))
+    differing = {key: node[key] for key in paper if paper[key] != node[key]}
+    assert differing == {
+        **{"results": "results-paper-two-gpus", "devices": 2},
+        **{"train.batch": 2 * 32, "train.lr": 2 * 1e-4},
+        **{"refine.batch": 2 * 1, "refine.lr": 2 * 1e-4},
+    }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ssimbad.data.test_set import TestSet
+from ssimbad.data.image_set import ImageSet
 from ssimbad.evaluation.compare import read_runs, table
 from ssimbad.layout import Results
 from ssimbad.report.page import write_gallery, write_page
@@ -25,13 +25,14 @@ def test_a_setting_put_into_the_table_is_colorized_measured_and_shown(
     results.data.symlink_to(prepared.data)
     for phase in ("infer", "evaluate"):
         run_phase(values, phase, results, "reference")
-    test_set = TestSet(results.data, values["seed"], phase_of(values, "data").data.warp)
+    test_set = ImageSet(results.data, "test", values["seed"], phase_of(values, "data").data.warp)
     first, images = test_set.names[0], results.images("reference")
     for name in test_set.names:
         own = (images / f"one/{name}.png").read_bytes()
         assert own == (images / f"same/{first}.png").read_bytes()
     found = read_runs({("reference", 42): results.metrics("reference")})
-    assert list(found) == [("reference", setting) for setting in ("same", "cross", "one")]
+    settings = ("same", "cross", "cross_exact", "one")
+    assert list(found) == [("reference", setting) for setting in settings]
     own, same = (found["reference", setting][42] for setting in ("one", "same"))
     assert own["per_image"][first] == same["per_image"][first]
     assert {x["reference"] for x in own["per_image"].values()} == {first}

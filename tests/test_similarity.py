@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from ssimbad.similarity import ssim
+from ssimbad.similarity import gaussian_ssim, ssim
 
 
 def pairs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -45,3 +45,19 @@ def test_gradient_raises_similarity() -> None:
     y = torch.rand(1, 3, 16, 16, generator=generator)
     (gradient,) = torch.autograd.grad(ssim(x, y).sum(), x)
     assert ssim(x + 0.01 * gradient / gradient.norm(), y) > ssim(x, y)
+
+
+@pytest.mark.parametrize("name", pairs())
+def test_under_the_gaussian_window_equals_scikit_image(name: str) -> None:
+    x, y = (a.astype(np.float64) for a in pairs()[name])
+    _, whole = structural_similarity(
+        *(x, y),
+        channel_axis=0,
+        data_range=1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    result = gaussian_ssim(torch.from_numpy(x)[None], torch.from_numpy(y)[None]).item()
+    assert result == pytest.approx(whole[:, 5:-5, 5:-5].mean(), abs=1e-6)

@@ -20,7 +20,7 @@ from ssimbad.phases import PHASES
 from ssimbad.phases.code import code_of
 from ssimbad.phases.resources import KEPT_PAGES, gpus_of, threads_of
 from ssimbad.phases.slices import phase_json
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import inferred
 
 # Snakemake is in --directory by now, and its arguments are seen from where it was started.
 has_moved = any(a.startswith(("-d", "--directory")) for a in sys.orig_argv)
@@ -172,10 +172,23 @@ DATA = [str(FILES.data / name) for name in STORE]
 PHI = str(FILES.phi / "phi.json")
 
 
+SWEPT = [
+    str(FILES.sweep / f"{row}.{ending}")
+    for row in CONFIG.swept_rows
+    for ending in ("csv", "json")
+]
+
+
 def own_checkpoint(wildcards):
     """The weights that a run's images come from; none of a row without networks."""
     run = Run(wildcards.row)
     return [] if run.stage == "none" else str(FILES.checkpoint(run))
+
+
+def chosen_sampling(wildcards):
+    """How the sweep would have a run sample, where its section does not say it."""
+    row = Run(Run(wildcards.row).row)
+    return [str(FILES.choice(row))] if row in CONFIG.chosen_rows else []
 
 
 def pretrained_checkpoint(wildcards):

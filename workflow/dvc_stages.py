@@ -17,7 +17,7 @@ from ssimbad.phases.code import code_of
 PACKAGE = Path(ssimbad.__file__).parent
 WHOLE = "methods"
 """The folder that is named as a whole, so that a method added is a stage's code too."""
-PHASES_OF = {"evaluate": ["evaluate", "sweep", "oracle"]}
+PHASES_OF = {"evaluate": ["evaluate", "oracle"]}
 """The phases of a stage that has others than that of its name."""
 
 

@@ -93,13 +93,40 @@ def _parser() -> argparse.ArgumentParser:
             help="overlay on config.yaml; may be repeated, the last one wins",
         )
     _add_colorize(commands)
+    text = "every phase up to the test set's images in this process, without Snakemake"
+    command = commands.add_parser("run", help=text, description=text)
+    command.add_argument("--config", action="append", default=[], type=_path, metavar="FILE")
+    command.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="stop after so many; the same command goes on from there",
+    )
+    text = "measure generated images against the real ones of the same names"
+    command = commands.add_parser("measure", help=text, description=text)
+    command.add_argument("real", type=_path, metavar="REAL", help="a folder of images")
+    command.add_argument("generated", type=_path, metavar="GENERATED", help="another")
+    command.add_argument(
+        "--out", type=_path, metavar="FOLDER", help="for measured.csv and measured.json"
+    )
+    command.add_argument(
+        "--device", dest="device_name", default="auto", help="auto, cpu, cuda or cuda:N"
+    )
     command = commands.add_parser("config", help="check a config and show it merged")
     command.add_argument("--config", action="append", default=[], type=_path, metavar="FILE")
     command.add_argument("--describe", action="store_true", help="explain every key instead")
     text = (
-        "after `dvc pull` or `dvc checkout`: have Snakemake take over the results that DVC brought"
+        "have Snakemake take over the results that `dvc pull`, `dvc checkout` or `ssimbad run` left"
     )
-    commands.add_parser("adopt", help=text, description=text)
+    command = commands.add_parser("adopt", help=text, description=text)
+    command.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        type=_path,
+        metavar="FILE",
+        help="of a `ssimbad run`; without it, what DVC brought is taken over",
+    )
     command = commands.add_parser(
         "verify", help="check a finished run against its digests and images"
     )
@@ -146,9 +173,30 @@ def _run_phase(arguments: argparse.Namespace) -> None:
     )
 
 
+def _adopt(overlays: list[Path]) -> None:
+    if not overlays:
+        from ssimbad.dvc_adoption import adopt
+
+        adopt()
+        return
+    from ssimbad.conduct import adopt as adopt_conducted
+    from ssimbad.config.files import load
+    from ssimbad.layout import Results
+
+    config = load(overlays)
+    print(adopt_conducted(config, overlays, Results(config.results)))
+
+
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.command in PHASES:
         _run_phase(arguments)
+    elif arguments.command == "run":
+        from ssimbad.conduct import conduct
+        from ssimbad.config.files import load
+        from ssimbad.layout import Results
+
+        config = load(arguments.config)
+        conduct(config, Results(config.results), arguments.minutes)
     elif arguments.command == "config":
         from ssimbad.config.files import load, to_yaml
         from ssimbad.config.schema import describe
@@ -160,13 +208,15 @@ def _run(arguments: argparse.Namespace) -> None:
 
         print(verify(Results(arguments.results)))
     elif arguments.command == "adopt":
-        from ssimbad.dvc_adoption import adopt
-
-        adopt()
+        _adopt(arguments.config)
     elif arguments.command == "colorize":
         from ssimbad.colorize import colorize
 
         colorize(**{k: v for k, v in vars(arguments).items() if k != "command"})
+    elif arguments.command == "measure":
+        from ssimbad.evaluation.folders import measure_folders
+
+        print(measure_folders(**{k: v for k, v in vars(arguments).items() if k != "command"}))
     elif arguments.command == "plan":
         from ssimbad.config.files import load
         from ssimbad.plan.run import plan

@@ -29,14 +29,15 @@ from ssimbad.data.images import SUFFIXES, is_image_name, name_fault, name_of, re
 from ssimbad.data.store import to_pixels, to_unit
 from ssimbad.devices import device_of
 from ssimbad.errors import UserError, shown
-from ssimbad.files import whole_file, whole_files
+from ssimbad.files import sha256_file, whole_file, whole_files
 from ssimbad.layout import Results
 from ssimbad.methods import Run, methods, rows
+from ssimbad.phases.trained import read_choice
 from ssimbad.rng import image_noise
 from ssimbad.training import checkpoint
 
 if TYPE_CHECKING:
-    from ssimbad.methods.base import TrainedMethod
+    from ssimbad.methods.base import NetworkMethod
     from ssimbad.schema import Section
 
 DEFAULT_CHECKPOINT = Results("results").checkpoint("ssimbad_refined")
@@ -126,7 +127,7 @@ def _jobs(drawing: tuple[str, Path], references: list[Path], out: Path) -> list[
     return jobs
 
 
-def _loaded(path: Path) -> tuple[TrainedMethod, dict[str, Any]]:
+def _loaded(path: Path) -> tuple[NetworkMethod, dict[str, Any]]:
     header = checkpoint.read_header(path)
     trained = [name for name, row in rows().items() if row.stage != "none"]
     row = header.get("row")
@@ -140,8 +141,25 @@ def _loaded(path: Path) -> tuple[TrainedMethod, dict[str, Any]]:
     return method, header
 
 
-def _sampling(header: dict[str, Any], steps: int | None, guidance: float | None) -> Section | None:
-    """How to sample: as the row was refined, else as its method usually is, but for what was asked for.
+def _chosen(path: Path, row: str, kind: type[Section]) -> dict[str, Any]:
+    """How the sweep of the checkpoint's own run chose to sample it; nothing where there is none.
+
+    Raises:
+        UserError: the sweep's file holds no choice.
+    """
+    choice = Results(path.absolute().parent.parent.parent).choice(row)
+    if not isfile(choice):
+        return {}
+    sampling, record = read_choice(choice, kind)
+    own = record.get("checkpoint") == sha256_file(path)
+    return sampling.model_dump() if own else {}
+
+
+def _sampling(
+    path: Path, header: dict[str, Any], steps: int | None, guidance: float | None
+) -> Section | None:
+    """How to sample: as the checkpoint's run chose to, else as the row was refined, else as its method
+    usually is, but for what was asked for.
 
     Raises:
         UserError: what was asked for is not possible, or the row has no such thing.
@@ -162,7 +180,8 @@ def _sampling(header: dict[str, Any], steps: int | None, guidance: float | None)
         return None
     refined = {k: v for k, v in header.get("refinement", {}).items() if k in fields}
     try:
-        return kind.model_validate(declared.usual_sampling | refined | asked)
+        chosen = _chosen(path, row, kind)
+        return kind.model_validate(declared.usual_sampling | refined | chosen | asked)
     except ValidationError as error:
         fault = error.errors()[0]
         text = f"{fault['input']}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
@@ -267,8 +286,8 @@ def colorize(
         image: a drawing in colours whose lines are taken, or a folder of them.
         references: images, or folders of them; they are not warped.
         out: the output for one file with one; else the folder for ``<drawing>_<reference>.png``.
-        steps: network calls; None: as the row was refined or is usually sampled.
-        guidance: classifier-free guidance scale; None: 1, which is none.
+        steps: of the sampler; None: as its run chose, or the row was refined, or is usually sampled.
+        guidance: classifier-free guidance scale; None: as its run chose, or 1, which is none.
         seed: of the noise and XDoG's width, each drawn by the drawing's name.
         device_name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
@@ -289,8 +308,9 @@ def colorize(
             f"{DEFAULT_CHECKPOINT}: no such file in {shown(Path.cwd())}: `make reproduce` there makes it, or"
             " --checkpoint names another"
         )
-    method, header = _loaded(checkpoint_path or DEFAULT_CHECKPOINT)
-    sampling = _sampling(header, steps, guidance)
+    path = checkpoint_path or DEFAULT_CHECKPOINT
+    method, header = _loaded(path)
+    sampling = _sampling(path, header, steps, guidance)
     size = header["size"]
     drawings = _Drawings(image is not None, size, seed)
     sketches, colours = _reduced(jobs, drawings)

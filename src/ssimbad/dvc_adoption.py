@@ -14,7 +14,7 @@ from typing import Any
 from ssimbad.config.yaml import dumped, parse
 from ssimbad.errors import UserError, shown
 
-_CHILD = "SSIMBAD_TOUCHING"
+CHILD = "SSIMBAD_TOUCHING"
 _LOCK = Path("dvc.lock")
 _OLD = 1  # second since the epoch; not 0, which Snakemake takes for no time at all
 
@@ -57,14 +57,14 @@ def _dirty(stages: dict[str, Any], status: dict[str, Any], config: dict[str, Any
         dirty |= more
 
 
-def _output_of(tool: str, *arguments: str) -> str:
+def output_of(tool: str, *arguments: str) -> str:
     """What a command of this environment prints.
 
     Raises:
         UserError: it failed; its last words are told.
     """
     command = [sys.executable, "-m", tool, *arguments]
-    done = subprocess.run(command, env=os.environ | {_CHILD: "1"}, capture_output=True, text=True)
+    done = subprocess.run(command, env=os.environ | {CHILD: "1"}, capture_output=True, text=True)
     if done.returncode:
         words = done.stderr.strip().splitlines() or ["failed"]
         raise UserError(f"{tool}: {shown(words[-1])}")
@@ -78,7 +78,7 @@ def _make_old(path: Path) -> None:
 
 def _is_project() -> bool:
     """Whether DVC has locked results here, and neither it nor adoption is what runs this."""
-    ours = {"DVC_STAGE", _CHILD} & set(os.environ)
+    ours = {"DVC_STAGE", CHILD} & set(os.environ)
     return _LOCK.is_file() and Path(".dvc").is_dir() and not ours
 
 
@@ -146,7 +146,7 @@ def adopt() -> None:
     if not _is_project():
         raise UserError(f"{_LOCK}: no such file beside a .dvc folder: there is nothing to adopt")
     stages = _stages()
-    status = json.loads(_output_of("dvc", "status", "--json"))
+    status = json.loads(output_of("dvc", "status", "--json"))
     # The later stages' params are the whole config.
     config = max((_params(stage) for stage in stages.values()), key=len, default={})
     dirty = _dirty(stages, status, config)
@@ -157,7 +157,7 @@ def adopt() -> None:
             locked.write_text(dumped(config), encoding="utf-8")
             targets = [(c if isinstance(c, str) else c[-1]).split()[-1] for c in commands]
             touch = ["--touch", "--forceall", "--cores", "1", "--quiet", "all"]
-            _output_of("snakemake", *targets, *touch, "--configfile", str(locked))
+            output_of("snakemake", *targets, *touch, "--configfile", str(locked))
     for name in dirty:
         if not any("changed outs" in c for c in status.get(name, []) if isinstance(c, dict)):
             for out in stages[name].get("outs", []):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
     from ssimbad.methods.base import Method
     from ssimbad.schema import Section
 
@@ -47,16 +47,46 @@ def counted_calls(method: Method) -> Iterator[list[int]]:
 def colorized(
     method: Method,
     sampling: Section | None,
-    test_set: TestSet,
+    test_set: ImageSet,
     setting: str,
     device: torch.device,
     names: list[str],
+    sample: int = 0,
 ) -> Tensor:
-    """The named test images as a method colorizes them on a device, as viewers get them: (B, 3, S, S)
-    uint8, on the CPU."""
+    """The named images as a method colorizes them on a device, as viewers get them: (B, 3, S, S) uint8, on
+    the CPU. Another ``sample`` starts from other noise."""
     sketch, reference = (given.to(device) for given in test_set.inputs(names, setting))
-    images = method.colorize(sketch, reference, test_set.noise(names, device), sampling)
+    images = method.colorize(sketch, reference, test_set.noise(names, device, sample), sampling)
     return to_pixels(images.float()).cpu()
+
+
+SPREAD_IMAGES, SPREAD_SAMPLES = 8, 4
+"""Of how many images, and from how many noises, :func:`noise_spread` is taken."""
+
+
+def noise_spread(
+    samples_of: Callable[[list[str], int], Tensor], names: list[str], batch: int
+) -> dict[str, Any]:
+    """How much a method's images depend on the noise they start from, in levels of 255.
+
+    The standard deviation of each pixel and channel over a few noises, averaged over the first images. Of a
+    method that regresses it is 0.
+
+    Args:
+        samples_of: makes the named images from the noise of a number: (B, 3, S, S) uint8.
+        names: of all images.
+        batch: how many to make at once.
+
+    Returns:
+        The spread, and of how many images and samples.
+    """
+    shown = names[:SPREAD_IMAGES]
+    samples = [
+        torch.cat([samples_of(shown[k : k + batch], n) for k in range(0, len(shown), batch)])
+        for n in range(SPREAD_SAMPLES)
+    ]
+    spread = torch.stack(samples).double().std(0).mean().item()
+    return {"levels": spread, "images": len(shown), "samples": len(samples)}
 
 
 @contextmanager

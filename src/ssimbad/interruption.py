@@ -63,15 +63,22 @@ def signal_when_gone(process: int, number: signal.Signals) -> None:
 _held: list[IO[str]] = []
 
 
-def _hold(results: Path) -> IO[str] | None:
-    """An open file that holds ``results`` until it is closed or the process ends; None: somebody does."""
+def hold(results: Path) -> None:
+    """Keep other runs off ``results`` until this process ends.
+
+    Raises:
+        UserError: another run works there.
+    """
     path = results / "work" / "owner"
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = path.open("w")
-    if try_lock(stream, results):
-        return stream
-    stream.close()
-    return None
+    if not try_lock(stream, results):
+        stream.close()
+        raise UserError(
+            f"{shown(results)}: another run is at work here: wait until it has ended, or choose another"
+            " results folder"
+        )
+    _held.append(stream)
 
 
 def begin_run(results: Path) -> None:
@@ -81,13 +88,7 @@ def begin_run(results: Path) -> None:
     Raises:
         UserError: another run works in ``results``.
     """
-    stream = _hold(results)
-    if stream is None:
-        raise UserError(
-            f"{shown(results)}: another run is at work here: wait until it has ended, or choose another"
-            " results folder"
-        )
-    _held.append(stream)
+    hold(results)
     snakemake = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:

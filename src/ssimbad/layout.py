@@ -22,6 +22,7 @@ class Results:
         self.sweep = self.root / "sweep"
         self.oracle = self.root / "oracle"
         self.config = self.root / "config.yaml"
+        self.conducted = self.root / "conducted.json"
         self.features = self.root / "work" / "features"
 
     def checkpoint(self, row: str) -> Path:
@@ -35,6 +36,10 @@ class Results:
     def work(self, row: str) -> Path:
         """Resumable training state."""
         return self.root / "work" / row
+
+    def choice(self, row: str) -> Path:
+        """How the sweep would have a row sample, of all its training seeds."""
+        return self.sweep / f"{Run(row).row}.json"
 
     def images(self, row: str) -> Path:
         """Colorized images, a folder for each setting."""

@@ -7,8 +7,9 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,17 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def packages() -> dict[str, str]:
-    """Versions of the packages that the project declares."""
-    declared = [text for text in requires("ssimbad") or [] if "extra ==" not in text]
-    names = [re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in declared]
-    return {name: version(name) for name in sorted(names)}
+    """Versions of the packages that the project declares and that are there: not every machine has all."""
+    found = {}
+    for name in sorted(_declared()):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _declared() -> list[str]:
+    try:
+        declared = [text for text in requires("ssimbad") or [] if "extra ==" not in text]
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return ["torch"]
+    return [re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in declared]

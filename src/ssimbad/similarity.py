@@ -1,4 +1,5 @@
-"""Structural similarity of images as tensors: the one SSIM that search, losses and figures share."""
+"""Structural similarity of images as tensors: under a uniform window, which search, losses and figures share,
+and under a Gaussian one."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ C1, C2 = 0.01**2, 0.03**2
 """(0.01 L)² and (0.03 L)² of Wang et al. for data range L = 1."""
 WINDOW = 7
 """Side of the uniform window, pixels."""
+GAUSSIAN_WINDOW, GAUSSIAN_SIGMA = 11, 1.5
+"""Side of the Gaussian window and its standard deviation, pixels."""
 UNBIASED = WINDOW**2 / (WINDOW**2 - 1)
 """A window's sample variance over its mean squared deviation."""
 
@@ -49,6 +52,38 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     variances = UNBIASED * (variance_x + variance_y)
     covariance = UNBIASED * (window_mean(x * y) - mean_x * mean_y)
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
+    luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
+    structure = (2 * covariance + C2) / (variances + C2)
+    return (luminance * structure).flatten(1).mean(1)
+
+
+def gaussian_mean(values: Tensor) -> Tensor:
+    """Mean under an 11×11 Gaussian of σ 1.5, windows wholly inside: (B, C, H, W) → (B, C, H − 10, W − 10)."""
+    import torch
+    import torch.nn.functional as F
+
+    offsets = torch.arange(GAUSSIAN_WINDOW, dtype=values.dtype, device=values.device)
+    line = torch.exp(-((offsets - GAUSSIAN_WINDOW // 2) ** 2) / (2 * GAUSSIAN_SIGMA**2))
+    line = (line / line.sum()).expand(values.shape[1], 1, 1, -1)
+    rows = F.conv2d(values, line, groups=values.shape[1])
+    return F.conv2d(rows, line.transpose(-1, -2), groups=values.shape[1])
+
+
+def gaussian_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Mean SSIM per image pair under the Gaussian window, data range 1, as Wang et al. (2004) have it.
+
+    Weighted, not sample, covariances; windows that lie wholly inside the image; mean over positions and
+    channels. Differentiable.
+
+    Args:
+        x, y: (B, C, H, W) in [0, 1], H and W at least 11.
+
+    Returns:
+        (B,) in [−1, 1].
+    """
+    mean_x, mean_y = gaussian_mean(x), gaussian_mean(y)
+    variances = gaussian_mean(x * x) - mean_x**2 + gaussian_mean(y * y) - mean_y**2
+    covariance = gaussian_mean(x * y) - mean_x * mean_y
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
     structure = (2 * covariance + C2) / (variances + C2)
     return (luminance * structure).flatten(1).mean(1)

@@ -22,7 +22,6 @@ from ssimbad.phases.slices import PhaseConfig, phase_json
 from ssimbad.provenance import digests
 from ssimbad.report.digests import digests_of
 from ssimbad.report.table import table_csv
-from ssimbad.settings import SETTINGS
 from ssimbad.training import checkpoint
 
 if TYPE_CHECKING:
@@ -56,6 +55,8 @@ def _origin(run: Run, stored: dict[str, Any], results: Results, config: Config) 
     }
     expected["its infer.json"] = (infer, read_json(results.images(run) / "infer.json"))
     expected["its config"] = (made["config"], json.loads(phase_json(config, "evaluate", run)))
+    if "choice" in infer:
+        expected["the choice of its sampling"] = (infer["choice"], read_json(results.choice(run)))
     if run.stage != "none":
         path = results.checkpoint(run)
         header = checkpoint.read_header(path)
@@ -146,7 +147,7 @@ def _verified(results: Results, features: Path) -> str:
     here = config if has_device(config.device) else config.model_copy(update={"device": "auto"})
     measurer = measurer_of(PhaseConfig(here, "evaluate"), results, features)
     for run in config.runs:
-        for setting in SETTINGS:
+        for setting in config.settings:
             path = results.metrics(run) / f"{setting}.json"
             name = path.relative_to(results.root).as_posix()
             try:
@@ -174,7 +175,8 @@ def _verified(results: Results, features: Path) -> str:
 def _table(config: Config, results: Results) -> list[str]:
     """Whether table.csv holds what the measurements say."""
     try:
-        found = read_runs({(r.row, config.seed_of(r)): results.metrics(r) for r in config.runs})
+        folders = {(r.row, config.seed_of(r)): results.metrics(r) for r in config.runs}
+        found = read_runs(folders, config.settings)
         expected = table_csv(table(found, config.evaluate.resamples, config.seed))
     except (UserError, KeyError, TypeError, AttributeError):
         return []  # told already, of the measurement itself

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from ssimbad.data.image_set import ImageSet
 from ssimbad.data.prepare import derangement, prepare
 from ssimbad.data.schema import DataConfig
 from ssimbad.data.sources.base import Item
-from ssimbad.data.sources.faces import Faces, svg_of
+from ssimbad.data.sources.faces import Faces, render, svg_of
 from ssimbad.data.store import Split, read_pairs, to_pixels, to_unit
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError
@@ -37,7 +38,7 @@ def test_store_of_faces(prepared: Results) -> None:
     assert split.images.shape == (6, 32, 32, 3)
     for name, image, sketch in zip(split.names, split.images, split.sketches, strict=True):
         np.testing.assert_array_equal(sketch, sketch_of(image, manifest["seed"], name))
-    assert len(split.redrawn) == 0
+    assert len(split.redrawn) == len(Split(prepared.data, "train").recoloured) == 0
     train, source = Split(prepared.data, "train"), Faces(config.faces, manifest["seed"])
     for name, redrawn in zip(train.names, train.redrawn, strict=True):
         np.testing.assert_array_equal(redrawn, source.redrawn(Item(name, "train"), 32))
@@ -91,14 +92,46 @@ def test_a_store_without_validation_images(tmp_path: Path) -> None:
     splits = [len(Split(tmp_path / "out", split)) for split in ("train", "validation", "test")]
     assert splits == [6, 0, 2]
     assert len(Split(tmp_path / "out", "train").redrawn) == 0
+    assert len(Split(tmp_path / "out", "test").recoloured) == 0
+    assert list(ImageSet(tmp_path / "out", "validation", 0).partners) == ["same", "cross"]
+    assert ImageSet(tmp_path / "out", "test", 0).partners.keys() == {"same", "cross"}
 
 
-def test_pairs_are_a_derangement_of_the_test_images(prepared: Results) -> None:
+def test_pairs_are_derangements_of_the_validation_and_of_the_test_images(prepared: Results) -> None:
     pairs = read_pairs(prepared.data)
-    names = Split(prepared.data, "test").names
-    assert list(pairs) == names
-    assert sorted(pairs.values()) == names
-    assert all(name != partner for name, partner in pairs.items())
+    for split in ("validation", "test"):
+        names = Split(prepared.data, split).names
+        partners = [pairs.pop(name) for name in names]
+        assert sorted(partners) == names
+        assert all(name != partner for name, partner in zip(names, partners, strict=True))
+    assert pairs == {}
+
+
+def test_the_defaults_images_are_the_same_in_every_version(tmp_path: Path) -> None:
+    config = DataConfig.model_validate(tiny_values()["data"])
+    prepare(config, 42, tmp_path / "store")
+    found = hashlib.sha256()
+    for path in sorted((tmp_path / "store").glob("*.npy")):
+        found.update(path.read_bytes())
+    assert found.hexdigest() == "8930ffdf4435063e25952f05025063d25d09ffe2b04ee0ff259857e70f66c0eb"
+
+
+def test_the_exact_cross_truth_is_the_sketchs_drawing_in_its_partners_colours(
+    prepared: Results,
+) -> None:
+    config = DataConfig.model_validate(tiny_values()["data"])
+    seed = json.loads((prepared.data / "manifest.json").read_text())["seed"]
+    pairs = read_pairs(prepared.data)
+    for split in ("validation", "test"):
+        found = ImageSet(prepared.data, split, seed)
+        svgs = [svg_of(config.faces, seed, pairs[name], name) for name in found.names]
+        expected = np.stack([render(svg, 32) for svg in svgs])
+        truth = Split(prepared.data, split).recoloured_pixels(list(range(len(found.names))))
+        np.testing.assert_array_equal(truth.permute(0, 2, 3, 1), expected)
+        # The drawing is the sketch's: its lines stay where they are, whatever the colours.
+        own = found.images(found.names)
+        assert (truth != own).float().mean() > 0.3
+        assert found.partners["cross"] == {name: pairs[name] for name in found.names}
 
 
 def test_derangements_are_seeded_and_need_two() -> None:
@@ -106,8 +139,24 @@ def test_derangements_are_seeded_and_need_two() -> None:
     assert derangement(names, 1) == derangement(names, 1)
     assert derangement(names, 1) != derangement(names, 2)
     assert derangement(["a", "b"], 0) == {"a": "b", "b": "a"}
-    with pytest.raises(UserError, match="at least two"):
-        derangement(["a"], 0)
+    assert derangement(["a"], 0) == derangement([], 0) == {}
+
+
+def test_a_single_test_image_is_refused_a_single_validation_image_has_no_pair(
+    tmp_path: Path,
+) -> None:
+    for split, count in (("train", 3), ("validation", 1), ("test", 2)):
+        (tmp_path / "in" / split).mkdir(parents=True)
+        for i in range(count):
+            picture(10 * len(split) + i).save(tmp_path / f"in/{split}/{split}{i}.png")
+    prepare(config_of(tmp_path / "in"), 0, tmp_path / "out")
+    assert list(read_pairs(tmp_path / "out")) == ["test0", "test1"]
+    assert list(ImageSet(tmp_path / "out", "validation", 0).partners) == ["same"]
+    config = DataConfig.model_validate(tiny_values()["data"])
+    faces = config.faces.model_copy(update={"test": 1})
+    with pytest.raises(UserError, match="at least two test images"):
+        prepare(config.model_copy(update={"faces": faces}), 0, tmp_path / "one")
+    assert not (tmp_path / "one").exists()
 
 
 def test_pixels_survive_the_way_to_floats_and_back() -> None:

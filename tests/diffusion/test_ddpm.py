@@ -26,6 +26,10 @@ def analytic(x: torch.Tensor, t: int) -> torch.Tensor:
     return (1 - kept) ** 0.5 * x / (kept * SPREAD**2 + 1 - kept)
 
 
+def unlimited(x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
 def images() -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return SPREAD * torch.randn(4, 3, 8, 8, generator=generator, dtype=torch.float64)
@@ -64,8 +68,10 @@ def test_timesteps() -> None:
 def test_a_trailing_sampler_undoes_an_inversion_to_its_own_start() -> None:
     x = images()
     times = timesteps(200, "trailing")
-    start = ddim_invert(analytic, x, inversion_timesteps(200, times[-1]), torch.zeros_like(x))
-    back = ddim(analytic, start, times, 0.0, no_noise, limit=lambda x: x)
+    start = ddim_invert(
+        analytic, x, inversion_timesteps(200, times[-1]), torch.zeros_like(x), unlimited
+    )
+    back = ddim(analytic, start, times, 0.0, no_noise, limit=unlimited)
     assert (back - x).abs().max() / x.abs().max() < 0.1
 
 
@@ -74,8 +80,8 @@ def test_inversion_and_sampling_reconstruct_an_image() -> None:
     errors = []
     for steps in (25, 50, 100, 200):
         times = timesteps(steps, "leading")
-        start = ddim_invert(analytic, x, times, torch.zeros_like(x))
-        back = ddim(analytic, start, times, 0.0, no_noise, limit=lambda x: x)
+        start = ddim_invert(analytic, x, times, torch.zeros_like(x), unlimited)
+        back = ddim(analytic, start, times, 0.0, no_noise, limit=unlimited)
         errors.append(((back - x).abs().max() / x.abs().max()).item())
     assert errors[-1] < 0.02
     for coarse, fine in pairwise(errors):
@@ -84,7 +90,7 @@ def test_inversion_and_sampling_reconstruct_an_image() -> None:
 
 def test_the_inversions_end_is_standard_normal_but_for_the_signal_left() -> None:
     times = timesteps(200, "leading")
-    start = ddim_invert(analytic, images(), times, torch.zeros_like(images()))
+    start = ddim_invert(analytic, images(), times, torch.zeros_like(images()), unlimited)
     kept = alpha_bars()[times[-1]].item()
     assert start.std().item() == pytest.approx((kept * SPREAD**2 + 1 - kept) ** 0.5, rel=0.1)
 
@@ -95,7 +101,7 @@ def test_ddpm_variance_samples_the_images_distribution() -> None:
     def noise(_: int) -> torch.Tensor:
         return torch.randn(64, 3, 8, 8, generator=generator, dtype=torch.float64)
 
-    found = ddim(analytic, noise(0), timesteps(200, "trailing"), 1.0, noise, limit=lambda x: x)
+    found = ddim(analytic, noise(0), timesteps(200, "trailing"), 1.0, noise, limit=unlimited)
     assert found.std().item() == pytest.approx(SPREAD, rel=0.03)
     assert abs(found.mean().item()) < 0.02
 
@@ -115,3 +121,21 @@ def test_the_estimate_is_clamped() -> None:
     zero = torch.zeros_like(x)
     found = ddim(lambda x, t: zero, x, [1], 0.0, no_noise)
     torch.testing.assert_close(found, torch.ones_like(x))
+
+
+def test_the_inversion_is_the_plain_recursion_and_clamps_its_estimate() -> None:
+    generator = torch.Generator().manual_seed(2)
+    x, noise = torch.randn(2, 1, 3, 4, 4, generator=generator, dtype=torch.float64) * 0.7
+    kept = alpha_bars()
+
+    def predict(x: torch.Tensor, t: int) -> torch.Tensor:
+        return x * (1 + t / 1000)
+
+    x1 = kept[1] ** 0.5 * x + (1 - kept[1]) ** 0.5 * noise
+    expected, times = x1, [1, 401, 801]
+    for t, after in pairwise(times):
+        epsilon = predict(expected, t)
+        clean = ((expected - (1 - kept[t]) ** 0.5 * epsilon) / kept[t] ** 0.5).clamp(-1, 1)
+        expected = kept[after] ** 0.5 * clean + (1 - kept[after]) ** 0.5 * epsilon
+    torch.testing.assert_close(ddim_invert(predict, x, times, noise), expected)
+    assert not torch.allclose(ddim_invert(predict, x, times, noise, unlimited), expected)

@@ -5,25 +5,37 @@ import pytest
 import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
 from scipy.stats import wasserstein_distance
-from skimage.color import rgb2lab
+from skimage.color import lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 from torchmetrics.image.kid import poly_mmd
 
+from ssimbad.data.xdog import sketch_of
 from ssimbad.evaluation.metrics import (
+    flat_regions,
     frechet_distance,
     kernel_distance,
+    kernel_interval,
     ms_ssim,
     ms_ssim_scales,
     palette_distance,
     psnr,
+    region_errors,
+    sketch_adherence,
 )
+from ssimbad.evaluation.pairs import Networks, Pairs
 
 RNG = np.random.default_rng(0)
+CPU = torch.device("cpu")
 
 
 def images(count: int, size: int) -> torch.Tensor:
     return torch.from_numpy(RNG.random((count, 3, size, size), dtype=np.float32))
+
+
+def as_images(picture: np.ndarray) -> torch.Tensor:
+    """A picture (H, W, 3) uint8 as images (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
 
 
 def test_psnr_equals_scikit_image() -> None:
@@ -92,22 +104,86 @@ def test_palette_ignores_places_and_knows_shifts_of_colour() -> None:
     x = images(2, 16)
     shuffled = x.flatten(2)[:, :, torch.from_numpy(RNG.permutation(256))].reshape(x.shape)
     assert palette_distance(x, shuffled).max() < 1e-4
-    # Grey against grey: clouds on the L axis, whose distance is |ΔL| times the mean |cos| of the
-    # directions with that axis, 1/2 on the sphere.
-    dark, light = torch.full((1, 3, 8, 8), 0.2), torch.full((1, 3, 8, 8), 0.8)
-    lightness = [rgb2lab(np.full((1, 1, 3), v))[0, 0, 0] for v in (0.2, 0.8)]
-    expected = (lightness[1] - lightness[0]) / 2
-    assert palette_distance(dark, light).item() == pytest.approx(expected, rel=0.15)
+    # A shift of 10 ΔE reads 10, whatever its direction.
+    grey = np.array([60.0, 0, 0])
+    for direction in RNG.normal(size=(20, 3)):
+        shifted = grey + 10 * direction / np.linalg.norm(direction)
+        colours = lab2rgb(np.stack([grey, shifted])).astype(np.float32)
+        a, b = torch.from_numpy(colours)[:, None, :, None, None].expand(-1, -1, -1, 8, 8)
+        assert palette_distance(a, b).item() == pytest.approx(10, rel=0.02)
 
 
-def test_palette_is_the_sliced_wasserstein_distance() -> None:
+def test_palette_is_twice_the_sliced_wasserstein_distance() -> None:
     x, y = images(1, 12), images(1, 12) * 0.5
     generator = np.random.default_rng(5)
     a, b = (rgb2lab(t[0].permute(1, 2, 0).numpy()).reshape(-1, 3) for t in (x, y))
     directions = generator.normal(size=(2000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     plain = np.mean([wasserstein_distance(a @ d, b @ d) for d in directions])
-    assert palette_distance(x, y).item() == pytest.approx(plain, rel=0.15)
+    assert palette_distance(x, y).item() == pytest.approx(2 * plain, rel=0.03)
+
+
+def drawn() -> np.ndarray:
+    """40 px: a blue square, a green patch of 6 pixels and a ramp on a red ground."""
+    picture = np.full((40, 40, 3), (200, 30, 40), np.uint8)
+    picture[5:15, 5:15] = (30, 60, 180)
+    picture[25:27, 5:8] = (20, 160, 60)
+    picture[25:35, 20:30] = 100 + 2 * np.arange(10)[:, None]  # neighbours differ by 2 of 255
+    return picture
+
+
+def test_flat_regions_are_connected_and_of_some_size() -> None:
+    (labels,) = flat_regions(as_images(drawn()))
+    ground, square, ramp = labels[0, 0], labels[10, 10], labels[25, 20]
+    assert len({ground, square, ramp, -1}) == 4
+    assert (labels[5:15, 5:15] == square).all()
+    assert (labels[25:35, 20:30] == ramp).all()
+    assert (labels[25:27, 5:8] == -1).all()  # below 0.5 % of 1600 pixels
+    assert set(np.unique(labels)) == {ground, square, ramp, -1}
+    # Two squares of a colour that do not touch are two; of two pictures too.
+    twice = drawn()
+    twice[20:24, 20:24] = twice[10, 10]
+    pair = flat_regions(torch.cat([as_images(twice), as_images(drawn())]))
+    assert pair[0, 21, 21] != pair[0, 10, 10]
+    assert not set(np.unique(pair[0])) & set(np.unique(pair[1])) - {-1}
+    # Of noise nothing is flat: all of it is one region.
+    assert len(np.unique(flat_regions(images(1, 20)))) == 1
+
+
+def test_region_errors_are_their_pixels_median_colour_differences() -> None:
+    truth, output = drawn(), drawn()
+    output[5:15, 5:15] = (30, 160, 80)
+    output[5, 5:15] = (255, 255, 255)  # a tenth of the square: the median does not care
+    output[25:27, 5:8] = 0
+    (errors,) = region_errors(as_images(output), as_images(truth))
+    wrong = np.linalg.norm(
+        rgb2lab(np.array([30, 160, 80]) / 255) - rgb2lab(np.array([30, 60, 180]) / 255)
+    )
+    assert sorted(errors) == pytest.approx([0, 0, wrong], abs=1e-3)
+    pairs = Pairs(*(as_images(p) for p in (output, truth, truth)), Networks("auto", CPU))
+    found = pairs.measured(["region", "regions_right"])
+    assert found["region"].item() == 0
+    assert found["regions_right"].item() == pytest.approx(2 / 3)
+
+
+def test_line_f1_is_that_of_the_lines_with_a_pixels_tolerance() -> None:
+    def lines(*columns: int) -> np.ndarray:
+        picture = np.full((40, 40, 3), 255, np.uint8)
+        picture[:, list(columns)] = 0
+        return picture
+
+    def f1(image: np.ndarray, sketch: np.ndarray) -> float:
+        return sketch_adherence(as_images(image), as_images(sketch)[:, :1]).item()
+
+    own = sketch_of(lines(5, 15, 25), 0, "any")
+    assert np.array_equal(own == 0, lines(5, 15, 25)[..., 0] == 0)  # XDoG finds just these
+    assert f1(lines(5, 15, 25), lines(5, 15, 25)) == 1
+    assert f1(lines(6, 16, 26), lines(5, 15, 25)) == 1
+    assert f1(lines(7, 17, 27), lines(5, 15, 25)) == 0
+    # One of two lines is right, and one of three is found.
+    assert f1(lines(5, 30), lines(5, 15, 25)) == pytest.approx(2 * (1 / 2) * (1 / 3) / (5 / 6))
+    assert f1(lines(), lines()) == 1
+    assert f1(lines(), lines(5)) == f1(lines(5), lines()) == 0
 
 
 @pytest.mark.parametrize(("n", "m"), [(400, 300), (12, 30)])
@@ -144,6 +220,25 @@ def test_kernel_distance_is_the_unbiased_estimate(n: int, m: int) -> None:
     if n == m:
         theirs = poly_mmd(torch.from_numpy(x), torch.from_numpy(y)).item()
         assert kernel_distance(x, y) == pytest.approx(theirs)
+
+
+def test_the_kernel_distances_interval_compares_no_image_with_itself() -> None:
+    generator = np.random.default_rng(2)
+    x, y = generator.normal(size=(12, 8)), generator.normal(0.4, 1.3, size=(12, 8))
+    draws = generator.integers(12, size=(200, 12))
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return (a @ b / 8 + 1) ** 3
+
+    values = []
+    for draw in draws:
+        others = [(i, j) for i in draw for j in draw if i != j]
+        within = [np.mean([kernel(s[i], s[j]) for i, j in others]) for s in (x, y)]
+        across = np.mean([kernel(x[i], y[j]) for i in draw for j in draw])
+        values.append(within[0] + within[1] - 2 * across)
+    expected = np.quantile(values, [0.025, 0.975])
+    assert kernel_interval(x, y, draws) == pytest.approx(tuple(expected))
+    assert expected[0] < kernel_distance(x, y) < expected[1]
 
 
 def test_kernel_distance_of_one_distribution_is_zero_on_average() -> None:

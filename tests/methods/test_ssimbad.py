@@ -40,7 +40,9 @@ def batch() -> Batch:
 @torch.no_grad()
 def test_an_image_depends_on_neither_its_batch_nor_its_place(batch: Batch, sampler: str) -> None:
     method = make().eval()
-    sampling = SamplingConfig(sampler=sampler, steps=3, last_call=False, guidance=1.5)
+    sampling = SamplingConfig(
+        sampler=sampler, steps=3, last_call=False, spacing="own", sigma_max=0.0, guidance=1.5
+    )
     noise = noise_of(batch.names)
     together = method.colorize(batch.sketch, batch.reference, noise, sampling)
     assert together.abs().max() <= 1
@@ -60,7 +62,14 @@ def test_the_last_call_changes_next_to_nothing(batch: Batch) -> None:
             batch.sketch,
             batch.reference,
             noise,
-            SamplingConfig(sampler="euler", steps=4 + last, last_call=last, guidance=1.0),
+            SamplingConfig(
+                sampler="euler",
+                steps=4 + last,
+                last_call=last,
+                spacing="own",
+                sigma_max=0.0,
+                guidance=1.0,
+            ),
         )
         for last in (True, False)
     )
@@ -75,7 +84,7 @@ def test_guidance_extrapolates_from_no_condition(batch: Batch) -> None:
     one_step = {"sampler": "euler", "steps": 1, "last_call": True}
 
     def colorize(guidance: float, sketch: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-        sampling = SamplingConfig(**one_step, guidance=guidance)
+        sampling = SamplingConfig(**one_step, spacing="own", sigma_max=0.0, guidance=guidance)
         return method.colorize(sketch, reference, noise, sampling)
 
     plain = colorize(1.0, batch.sketch, batch.reference)
@@ -189,10 +198,8 @@ def test_reference_hands_the_reference_back(batch: Batch) -> None:
 @pytest.mark.parametrize("name", ["ssimbad", "edm", "animediffusion"])
 def test_sampling_never_waits_for_a_value(name: str) -> None:
     kind, values = methods()[name], tiny_values()
-    section = {
-        k: v for k, v in values[name].items() if k not in ("refinement", "sampling", "few_steps")
-    }
     assert kind.section is not None
+    section = {k: v for k, v in values[name].items() if k in kind.section.model_fields}
     assert kind.sampling is not None
     sampling = kind.sampling.model_validate(
         values[name]["sampling"] | {"steps": 3, "guidance": 2.0}

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 from ssimbad.networks.scft import Attention, Discriminator, Encoder, Generator
@@ -26,15 +27,57 @@ def test_parameters_at_the_papers_size() -> None:
 
 def test_shapes() -> None:
     generator = Generator(SCFTConfig(width=2, blocks=1)).eval()
-    sketch, reference = torch.rand(2, 1, 64, 64), torch.rand(2, 3, 64, 64)
+    sketch, reference = torch.rand(2, 1, 256, 256), torch.rand(2, 3, 256, 256)
     images, query, key = generator(sketch, reference)
-    assert images.shape == (2, 3, 64, 64)
+    assert images.shape == (2, 3, 256, 256)
     assert images.abs().max() <= 1
-    assert query.shape == key.shape == (2, 16, 124)
-    assert Discriminator(2)(images, sketch).shape == (2, 1, 4, 4)
+    assert query.shape == key.shape == (2, 256, 124)
+    assert Discriminator(2)(images, sketch).shape == (2, 1, 16, 16)
     tokens, maps = Encoder(1, 2)(sketch)
-    assert tokens.shape == (2, 124, 4, 4)
-    assert [m.shape[-1] for m in maps] == [64, 64, 32, 32, 16, 16, 8, 8, 4, 4]
+    assert tokens.shape == (2, 124, 16, 16)
+    assert [m.shape[-1] for m in maps] == [256, 256, 128, 128, 64, 64, 32, 32, 16, 16]
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [(32, 16), (48, 24), (64, 16), (96, 24), (128, 16), (512, 32)]
+)
+@torch.no_grad()
+def test_it_attends_over_16_by_16_tokens_at_least(size: int, side: int) -> None:
+    generator = Generator(SCFTConfig(width=1, blocks=1)).eval()
+    sketch, reference = torch.rand(1, 1, size, size), torch.rand(1, 3, size, size)
+    images, query, _ = generator(sketch, reference)
+    assert images.shape == (1, 3, size, size)
+    assert query.shape == (1, side**2, 62)
+    assert Discriminator(1)(images, sketch).shape == (1, 1, side, side)
+
+
+@torch.no_grad()
+def test_at_the_published_size_the_strided_convolutions_are_the_published_ones() -> None:
+    torch.manual_seed(0)
+    encoder, discriminator = Encoder(1, 1).eval(), Discriminator(1).eval()
+    image, sketch = torch.rand(1, 3, 256, 256), torch.rand(1, 1, 256, 256)
+    x = sketch
+    for number, layer in enumerate(encoder.layers, 1):
+        layer[0].stride = (2, 2) if number in (3, 5, 7, 9) else (1, 1)
+        x = layer(x)
+    torch.testing.assert_close(encoder(sketch)[1][-1], x)
+    judged = torch.cat([image, sketch], 1)
+    for number, layer in enumerate(discriminator.layers):
+        if isinstance(layer, torch.nn.Conv2d) and number < 12:
+            layer.stride = (2, 2)
+        judged = layer(judged)
+    torch.testing.assert_close(discriminator(image, sketch), judged)
+
+
+@torch.no_grad()
+def test_the_blocks_have_an_outer_skip() -> None:
+    torch.manual_seed(0)
+    generator = Generator(SCFTConfig(width=1, blocks=2)).eval()
+    seen = {}
+    generator.blocks.register_forward_hook(lambda _, given, made: seen.update(x=given[0], y=made))
+    generator.decoder[0].register_forward_pre_hook(lambda _, given: seen.update(h=given[0]))
+    generator(torch.rand(1, 1, 32, 32), torch.rand(1, 3, 32, 32))
+    assert torch.equal(seen["h"], torch.cat([seen["y"] + seen["x"], seen["x"]], 1))
 
 
 def test_attention_is_the_direct_computation() -> None:

@@ -54,6 +54,11 @@ def test_noise_belongs_to_the_image_not_to_its_place(search: Search) -> None:
 def test_curves_cover_each_spacing_from_clean_to_noise(search: Search) -> None:
     curves = search.curves(Phi(RATIONAL, 0.3, CONFIG.sigma_min, CONFIG.sigma_max))
     assert [c.spacing for c in curves] == ["DDPM", "EDM", "SSIMBaD"]
+    edm = curves[1]
+    low, high = CONFIG.sigma_min ** (1 / 7), CONFIG.sigma_max ** (1 / 7)
+    assert edm.axis == pytest.approx(np.linspace(low, high, CONFIG.points))
+    assert edm.sigmas == pytest.approx(np.linspace(low, high, CONFIG.points) ** 7)
+    assert edm.r2 == pytest.approx(plain_r2(search, Phi("sigma^(1/7)", 0.0, 0.002, 80.0)), abs=1e-5)
     for curve in curves:
         assert (np.diff(curve.sigmas) > 0).all()
         assert curve.ssim[:, 0].min() > 0.9

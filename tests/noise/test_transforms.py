@@ -5,15 +5,17 @@ import math
 import pytest
 import torch
 
-from ssimbad.noise.transforms import RATIONAL, Phi, candidates, parse
+from ssimbad.noise.transforms import EDM, RATIONAL, Phi, candidates, parse
 
 LOW, HIGH = 0.002, 80.0
-EVERY = candidates(LOW, HIGH)
+CANDIDATES = candidates(LOW, HIGH)
+EVERY = [*CANDIDATES, Phi(EDM, 0.0, LOW, HIGH)]
 
 
 def test_there_are_twenty_two_distinct_candidates() -> None:
-    assert len({(phi.name, phi.c) for phi in EVERY}) == 22
-    curves = torch.stack([phi(torch.tensor([0.01, 0.1, 1.0, 5.0])) for phi in EVERY])
+    assert len({(phi.name, phi.c) for phi in CANDIDATES}) == 22
+    assert EDM not in {phi.name for phi in CANDIDATES}
+    curves = torch.stack([phi(torch.tensor([0.01, 0.1, 1.0, 5.0])) for phi in CANDIDATES])
     assert len(torch.unique(curves, dim=0)) == 22
 
 

@@ -90,7 +90,7 @@ def test_many_unrolled_steps_are_planned_as_if_all_were_counted() -> None:
 
 
 def test_every_phase_of_every_row_has_a_line() -> None:
-    rows = ["reference", "scft", "ssimbad", "ssimbad_refined"]
+    rows = ["reference", "fill", "regression", "scft", "ssimbad_longer", "ssimbad_refined"]
     given = tiny_values() | {"seeds": [1, 2], "rows": rows}
     given["sweep"]["rows"] = ["ssimbad"]
     values = validate(given)
@@ -99,8 +99,13 @@ def test_every_phase_of_every_row_has_a_line() -> None:
     assert {(p, r) for p in ("infer", "evaluate") for r in values.rows} <= found
     assert ("refine", "ssimbad_refined") in found
     assert ("train", "scft") in found
+    # Both controls take as many network passes as refined SSIMBaD: 8 steps of 4, and 4 of 4 unrolled twice.
+    steps = {(line.phase, line.row): line.passes[0][1] for line in lines}
+    assert steps["train", "regression"] == 8 + 4 * 2
+    assert steps["refine", "ssimbad_longer"] == 4 * 2
     for line in lines:
-        assert (line.total.total == 0) == ((line.phase, line.row) == ("infer", "reference"))
+        copies = (line.phase, line.row) in (("infer", "reference"), ("infer", "fill"))
+        assert (line.total.total == 0) == copies
         assert line.runs == (2 if line.phase in ("train", "refine") else line.runs)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssimbad.data.image_set import ImageSet
 from ssimbad.data.store import Split, read_pairs
-from ssimbad.data.test_set import TestSet
 from ssimbad.layout import Results
 from ssimbad.report.page import write_gallery, write_page
 from tests.conftest import phase_of, tiny_values
@@ -28,11 +28,11 @@ def results(prepared: Results, tmp_path_factory: pytest.TempPathFactory) -> Resu
     results.root.mkdir()
     results.data.symlink_to(prepared.data)
     config = phase_of(tiny_values(), "data").data
-    test_set = TestSet(results.data, 42, config.warp)
+    test_set = ImageSet(results.data, "test", 42, config.warp)
     write_gallery(test_set, results)
     for row in ROWS:
         for setting in ("same", "cross"):
-            shutil.copytree(results.gallery / "truth", results.images(row) / setting)
+            shutil.copytree(results.gallery / "truth_same", results.images(row) / setting)
     table = "<table><tr><td>12.34</td></tr></table>"
     write_page(ROWS, table, "by <somebody> & co", [], test_set, results)
     return results
@@ -46,13 +46,15 @@ def test_the_gallery_has_what_the_methods_saw(results: Results) -> None:
             return np.asarray(image)
 
     for name in split.names:
-        assert np.array_equal(pixels("truth", name), split.images[split.index[name]])
+        assert np.array_equal(pixels("truth_same", name), split.images[split.index[name]])
         assert np.array_equal(pixels("sketch", name), split.sketches[split.index[name]])
         # A partner's warped image is the same wherever it serves.
         assert np.array_equal(
             pixels("reference_cross", name), pixels("reference_same", pairs[name])
         )
-        assert not np.array_equal(pixels("reference_same", name), pixels("truth", name))
+        assert not np.array_equal(pixels("reference_same", name), pixels("truth_same", name))
+        # A face drawn here is known in the reference's colours.
+        assert np.array_equal(pixels("truth_cross", name), split.recoloured[split.index[name]])
 
 
 def test_the_page_asks_for_nothing_from_elsewhere_and_escapes_what_it_shows(
@@ -102,7 +104,7 @@ def test_one_picks_an_image_and_sees_everything_of_it(results: Results) -> None:
     assert cross == [
         (f"gallery/sketch/{first}.png", "Sketch"),
         (f"gallery/reference_cross/{first}.png", f"Reference: {pairs[first]}"),
-        (f"gallery/truth/{first}.png", "Truth"),
+        (f"gallery/truth_cross/{first}.png", "Truth"),
         (f"images/ssimbad/cross/{first}.png", "SSIMBaD, without refinement"),
         (f"images/a row & <more>/cross/{first}.png", "a row & <more>"),
     ]

@@ -81,6 +81,7 @@ def run(data: Path, folder: Path, what: str, world: World) -> None:
         history, summary = fit(
             method,
             TrainingStage(
+                name=stage,
                 schedule=section,
                 refinement=phase.method if stage == "refine" else None,
                 train=Split(data, "train"),

@@ -98,7 +98,7 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_all_with_one_line(
     assert ended.value.code == 1
     lines = [line for line in re.split(r"[\r\n]+", capfd.readouterr().err) if "|" not in line]
     assert [line for line in lines if line] == [
-        "ssimbad: train: the loss is nan at step 2; the last good state is kept"
+        "ssimbad: train: the loss is not finite at step 2; the last good state is kept"
     ]
 
 

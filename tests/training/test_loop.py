@@ -34,6 +34,7 @@ from tests.conftest import REPOSITORY, config_file, run_phase, saved_state, tiny
 CONFIG = StageConfig(
     steps=20,
     epochs=0,
+    images=0,
     batch=2,
     optimizer="adamw",
     lr=0.1,
@@ -84,6 +85,7 @@ def run(
     refinement: RefinementConfig | None = None,
 ):
     stage = TrainingStage(
+        name="train" if refinement is None else "refine",
         schedule=config,
         refinement=refinement,
         train=Split(prepared.data, "train"),

@@ -10,6 +10,7 @@ from ssimbad.training.schema import Schedule, in_steps, learning_rate
 PUBLISHED = {
     "steps": 0,
     "epochs": 300,
+    "images": 0,
     "batch": 32,
     "lr": 1e-4,
     "min_lr": 1e-8,
@@ -39,6 +40,13 @@ def test_epochs_become_steps() -> None:
     assert (counted.steps, counted.warmup) == (300 * 31_696 / 32, 991)
     plain = schedule(steps=20, epochs=0, warmup=4)
     assert in_steps(plain, IMAGES) == plain
+
+
+def test_images_seen_become_steps_of_any_batch() -> None:
+    for batch, expected in ((8, (1250, 50, 250)), (64, (157, 7, 32))):
+        config = schedule(epochs=0, images=10_000, warmup=400, checkpoint_every=2000, batch=batch)
+        counted = in_steps(config, IMAGES)
+        assert (counted.steps, counted.warmup, counted.checkpoint_every) == expected
 
 
 def test_learning_rate_warms_up_once_and_falls_along_one_cosine() -> None:

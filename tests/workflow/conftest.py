@@ -13,8 +13,8 @@ from ssimbad.layout import Results
 from tests.conftest import REPOSITORY
 
 ROWS = (
-    *("reference", "scft", "animediffusion", "animediffusion_finetuned"),
-    *("edm", "edm_refined", "ssimbad", "ssimbad_refined"),
+    *("reference", "fill", "regression", "scft", "animediffusion", "animediffusion_finetuned"),
+    *("edm", "edm_refined", "ssimbad", "ssimbad_longer", "ssimbad_refined"),
 )
 
 

@@ -235,4 +235,4 @@ def test_dvc_yaml_names_the_code_that_the_package_says_each_stage_runs(tmp_path:
     written = (tmp_path / "dvc.yaml").read_text()
     assert written == (REPOSITORY / "dvc.yaml").read_text(), "run python workflow/dvc_stages.py"
     stages = yaml.safe_load(written)["stages"]
-    assert set(stages) | {"sweep", "oracle"} == set(PHASES)
+    assert set(stages) | {"oracle"} == set(PHASES)

@@ -54,14 +54,39 @@ rule refine:
         command("refine")
 
 
+rule sweep:
+    """Measure ways of sampling a row on validation images, and choose one."""
+    input:
+        DATA,
+        code("sweep"),
+        checkpoint=own_checkpoint,
+    output:
+        f"{RESULTS}/sweep/{{row}}.csv",
+        f"{RESULTS}/sweep/{{row}}.json",
+    log:
+        log_of("sweep"),
+    benchmark:
+        benchmark_of("sweep")
+    conda:
+        ENVIRONMENT
+    threads: threads_of("sweep", CONFIG, CORES)
+    resources:
+        **granted("sweep"),
+    params:
+        config=read_by("sweep"),
+    shell:
+        command("sweep")
+
+
 rule infer:
     """Colorize the test set with a row, in every setting."""
     input:
         DATA,
         code("infer"),
         checkpoint=own_checkpoint,
+        choice=chosen_sampling,
     output:
-        directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS)),
+        directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=inferred())),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     log:
         log_of("infer"),
@@ -79,14 +104,14 @@ rule infer:
 
 
 rule evaluate:
-    """Measure a row's images: PSNR, MS-SSIM, LPIPS, palette, FID and KID."""
+    """Measure a row's images with every metric, in every setting."""
     input:
         DATA,
         code("evaluate"),
-        expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=SETTINGS),
+        expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=inferred()),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     output:
-        expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=SETTINGS),
+        expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=CONFIG.settings),
     log:
         log_of("evaluate"),
     benchmark:
@@ -100,29 +125,6 @@ rule evaluate:
         config=read_by("evaluate"),
     shell:
         command("evaluate")
-
-
-rule sweep:
-    """Measure a row's quality against network calls, with every sampler it has."""
-    input:
-        DATA,
-        code("sweep"),
-        checkpoint=own_checkpoint,
-    output:
-        f"{RESULTS}/sweep/{{row}}.csv",
-    log:
-        log_of("sweep"),
-    benchmark:
-        benchmark_of("sweep")
-    conda:
-        ENVIRONMENT
-    threads: threads_of("sweep", CONFIG, CORES)
-    resources:
-        **granted("sweep"),
-    params:
-        config=read_by("sweep"),
-    shell:
-        command("sweep")
 
 
 rule oracle:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -22,6 +23,7 @@ from ssimbad.methods import Run, methods, rows
 from ssimbad.networks.schema import UNetConfig
 from ssimbad.noise.schema import PhiConfig
 from ssimbad.schema import DEVICES, Section, UserPath
+from ssimbad.settings import SETTINGS
 from ssimbad.training.schema import RefineConfig, Schedule, StageConfig
 
 if TYPE_CHECKING:
@@ -106,9 +108,20 @@ class Config(Section):
         return [Run(row) for row in self.sweep.rows if row in self.rows]
 
     @property
+    def chosen_rows(self) -> list[Run]:
+        """The rows that sample as the sweep chooses, not as their sections say, in the table or not."""
+        return [] if self.sweep.choose_by == "config" else [Run(row) for row in self.sweep.rows]
+
+    @property
     def guided_rows(self) -> list[Run]:
         """The rows whose sampling the truth steers."""
         return [Run(row) for row in self.oracle.rows if row in self.rows]
+
+    @property
+    def settings(self) -> list[str]:
+        """The settings in which the rows' images are measured: those whose truth the source has."""
+        recolours = self.data.make_source(self.seed).recolours
+        return [name for name, s in SETTINGS.items() if s.truth == "own" or recolours]
 
     def seed_of(self, run: Run) -> int:
         """The training seed of a run."""
@@ -135,16 +148,50 @@ def _consistent(config: Config) -> Config:
             raise ValueError(
                 f"{unvalidated} leaves no images to validate with, as {name}.choose_by (validation) needs"
             )
-    for row in config.sweep.rows:
-        sampling = methods()[Run(row).method].sampling
-        if sampling is None or "steps" not in sampling.model_fields:
-            raise ValueError(f"sweep.rows: {row!r} has no number of sampling steps to vary")
+    _check_sampling(config)
+    _check_sweep(config, unvalidated)
     for row in config.oracle.rows:
         if not methods()[Run(row).method].denoiser:
             raise ValueError(
                 f"oracle.rows: {row!r} is no denoiser, as edm's and ssimbad's rows are"
             )
     return config
+
+
+def _check_sampling(config: Config) -> None:
+    low, high = config.phi.sigma_min, config.phi.sigma_max
+    for name, method in methods().items():
+        parts = [part for part, kind in parts_of(method).items() if kind is method.sampling]
+        for part in parts:
+            given = getattr(getattr(config.section(name), part), "sigma_max", 0)
+            if given and not low < given <= high:
+                raise ValueError(
+                    f"{name}.{part}.sigma_max ({given}) must be 0, or above phi.sigma_min ({low}) and at"
+                    f" most phi.sigma_max ({high})"
+                )
+
+
+def _check_sweep(config: Config, unvalidated: str | None) -> None:
+    for row in config.sweep.rows:
+        sampling = methods()[Run(row).method].sampling
+        if sampling is None or "steps" not in sampling.model_fields:
+            raise ValueError(f"sweep.rows: {row!r} has no number of sampling steps to vary")
+    if config.swept_rows and unvalidated:
+        raise ValueError(f"{unvalidated} leaves no images to validate with, as sweep.rows needs")
+    for key, tried in config.sweep.vary.items():
+        having = [n for n, m in methods().items() if m.sampling and key in m.sampling.model_fields]
+        if not having or key in ("sampler", "steps"):
+            raise ValueError(
+                f"sweep.vary: {key!r} is no key of how a method samples, or has its turn anyway"
+            )
+        for name, value in itertools.product(having, tried):
+            section = config.section(name).sampling
+            try:
+                type(section).model_validate(section.model_dump() | {key: value})
+            except ValidationError as error:
+                told = error.errors()[0]["msg"]
+                told = f"sweep.vary.{key}: {_json(value)}: {told[0].lower()}{told[1:]} ({name})"
+                raise ValueError(told) from None
 
 
 def _recipes(config: Config) -> dict[str, Schedule]:
@@ -175,8 +222,7 @@ def parts_of(method: Declaration) -> dict[str, type[Section]]:
     given = {
         "recipe": Schedule if method.own_recipe else None,
         "refinement": method.refinement,
-        "sampling": method.sampling,
-    } | {row.part: method.sampling for row in method.rows.values() if row.of}
+    } | {row.part: method.sampling for row in method.rows.values()}
     return {part: kind for part, kind in given.items() if kind}
 
 
@@ -203,6 +249,13 @@ def _json(value: Any) -> str:
         return repr(value)
 
 
+def _entry(annotation: Any) -> type[BaseModel] | None:
+    """The model of the entries of a mapping whose keys are the user's to choose; None for anything else."""
+    *_, entry = get_args(annotation) or (None,)
+    is_mapping = get_origin(annotation) is dict and isinstance(entry, type)
+    return entry if is_mapping and issubclass(entry, BaseModel) else None
+
+
 def _fault(error: Any) -> str:
     path = ".".join(str(part) for part in error["loc"])
     if error["type"] == "missing":
@@ -210,7 +263,8 @@ def _fault(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         known: Any = schema()
         for part in error["loc"][:-1]:
-            known = known.model_fields[part].annotation
+            entry = _entry(known)
+            known = entry or known.model_fields[part].annotation
         return f"{path}: {_json(error['input'])}: no such key: keys here are {', '.join(known.model_fields)}"
     message = error["msg"].removeprefix("Value error, ")
     value = error["input"]
@@ -242,6 +296,10 @@ def describe() -> str:
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 lines.append(f"{path}: {(field.annotation.__doc__ or '').splitlines()[0]}")
                 walk(field.annotation, f"{path}.")
+            elif entry := _entry(field.annotation):
+                lines.append(f"{path}: {field.description}")
+                lines.append(f"{path}.*: {(entry.__doc__ or '').splitlines()[0]}")
+                walk(entry, f"{path}.*.")
             else:
                 facts = {k: v for k, v in fields[name].items() if k not in ("title", "description")}
                 lines.append(f"{path}: {field.description} {json.dumps(facts)}")

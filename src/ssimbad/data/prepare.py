@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ssimbad.data.images import display_size
-from ssimbad.data.schema import STORE, DataConfig
-from ssimbad.data.sources.base import SPLITS, Item, Source
+from ssimbad.data.schema import DRAWINGS, STORE, DataConfig
+from ssimbad.data.sources.base import HELD_OUT, SPLITS, Item, Source
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError, shown
 from ssimbad.files import sha256_file, whole_folder, write_json, write_text
@@ -34,13 +35,9 @@ _CHUNK = 16  # images handed to a worker at a time
 
 
 def derangement(names: list[str], seed: int) -> dict[str, str]:
-    """A seeded random permutation without fixed points: each name's partner.
-
-    Raises:
-        UserError: fewer than two names.
-    """
+    """A seeded random permutation without fixed points: each name's partner; none of fewer than two."""
     if len(names) < 2:
-        raise UserError("a cross-reference pair needs at least two test images")
+        return {}
     generator = numpy_generator(seed, "cross")
     while True:
         order = generator.permutation(len(names))
@@ -48,10 +45,20 @@ def derangement(names: list[str], seed: int) -> dict[str, str]:
             return {name: names[j] for name, j in zip(names, order, strict=True)}
 
 
-_Prepared = tuple[np.ndarray, np.ndarray, np.ndarray | None, dict[str, str], tuple[int, int] | None]
+@dataclass(frozen=True)
+class _Prepared:
+    """What is stored of an item; ``drawing`` is a training image's redrawn one, or another's recoloured."""
+
+    image: np.ndarray
+    sketch: np.ndarray
+    drawing: np.ndarray | None
+    digests: dict[str, str]
+    original: tuple[int, int] | None
 
 
-def _prepare(item: Item, source: Source, size: int, seed: int) -> _Prepared | str:
+def _prepare(
+    item: Item, source: Source, size: int, seed: int, partners: dict[str, Item]
+) -> _Prepared | str:
     try:
         image, sketch, files = source.load(item, size)
         original = display_size(item.image) if item.image else None
@@ -60,7 +67,11 @@ def _prepare(item: Item, source: Source, size: int, seed: int) -> _Prepared | st
     if sketch is None:
         sketch = sketch_of(image, seed, item.name)
     digests = {k: hashlib.sha256(v).hexdigest() for k, v in files.items()}
-    return image, sketch, source.redrawn(item, size), digests, original
+    partner = partners.get(item.name)
+    drawing = source.redrawn(item, size)
+    if partner is not None:
+        drawing = source.recoloured(item, partner, size)
+    return _Prepared(image, sketch, drawing, digests, original)
 
 
 def _leaks(records: list[dict[str, Any]]) -> list[str]:
@@ -141,17 +152,28 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
         source = config.make_source(seed)
         found, faults = source.items(scratch)
         items = sorted(found, key=lambda item: (SPLITS.index(item.split), item.name))
+        by_name = {item.name: item for item in items}
+        names = {s: [item.name for item in items if item.split == s] for s in SPLITS}
+        pairs = {n: other for s in HELD_OUT for n, other in derangement(names[s], seed).items()}
         arrays = {}
         for split in SPLITS:
-            count = sum(item.split == split for item in items)
-            shape = (count, config.size, config.size)
+            count, size = len(names[split]), config.size
+            known = source.redrawn_share if split == "train" else source.recolours and count > 1
+            shapes = {
+                "images": (count, size, size, 3),
+                "sketches": (count, size, size),
+                DRAWINGS[split]: (count if known else 0, size, size, 3),
+            }
             arrays[split] = [
-                _make_array(part / f"{split}_{kind}.npy", shape + tail)
-                for kind, tail in (("images", (3,)), ("sketches", ()))
+                _make_array(part / f"{split}_{kind}.npy", shape) for kind, shape in shapes.items()
             ]
-        drawings = len(arrays["train"][0]) if source.redrawn_share else 0
-        redrawn = _make_array(part / "train_redrawn.npy", (drawings, config.size, config.size, 3))
-        work = partial(_prepare, source=source, size=config.size, seed=seed)
+        work = partial(
+            _prepare,
+            source=source,
+            size=config.size,
+            seed=seed,
+            partners={name: by_name[other] for name, other in pairs.items()},
+        )
         filled = dict.fromkeys(SPLITS, 0)
         records = []
         sizes: Counter[tuple[int, int]] = Counter()
@@ -161,25 +183,26 @@ def prepare(config: DataConfig, seed: int, folder: Path) -> None:
                 if isinstance(result, str):
                     faults.append(result)
                     continue
-                images, sketches = arrays[item.split]
+                images, sketches, drawings = arrays[item.split]
                 position = filled[item.split]
-                images[position], sketches[position], drawing, digests, original = result
-                if drawing is not None:
-                    redrawn[position] = drawing
-                sizes.update([original] if original else [])
+                images[position], sketches[position] = result.image, result.sketch
+                if result.drawing is not None:
+                    drawings[position] = result.drawing
+                sizes.update([result.original] if result.original else [])
                 filled[item.split] += 1
-                records.append({"name": item.name, "split": item.split, "sha256": digests})
+                records.append({"name": item.name, "split": item.split, "sha256": result.digests})
         shutil.rmtree(scratch, ignore_errors=True)
         faults += _leaks(records)
         if faults:
             raise UserError("\n".join(faults))
-        for array in (redrawn, *(array for pair in arrays.values() for array in pair)):
+        if len(names["test"]) < 2:
+            raise UserError("a cross-reference pair needs at least two test images")
+        for array in (array for those in arrays.values() for array in those):
             array.flush()
-        partners = derangement([i.name for i in items if i.split == "test"], seed)
         with (part / "pairs.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["name", "reference"])
-            writer.writerows(partners.items())
+            writer.writerows(pairs.items())
         write_text(part / "ATTRIBUTION.txt", source.attribution())
         write_json(part / "report.json", _report(items, sizes, config.size))
         write_json(

@@ -28,9 +28,13 @@ class WarpConfig(Section):
     )
 
 
+DRAWINGS = {"train": "redrawn", "validation": "recoloured", "test": "recoloured"}
+"""By split, what is stored beside images and sketches where the source can render it: another drawing in the
+image's colours, or the image's drawing in its partner's colours."""
+
 STORE = (
-    *("manifest.json", "pairs.csv", "ATTRIBUTION.txt", "report.json", "train_redrawn.npy"),
-    *(f"{split}_{kind}.npy" for split in SPLITS for kind in ("images", "sketches")),
+    *("manifest.json", "pairs.csv", "ATTRIBUTION.txt", "report.json"),
+    *(f"{s}_{kind}.npy" for s in SPLITS for kind in ("images", "sketches", DRAWINGS[s])),
 )
 """The files of the packed store."""
 

@@ -33,6 +33,8 @@ class Split:
         sketches: (N, S, S) uint8, memory-mapped.
         redrawn: (N, S, S, 3) uint8, memory-mapped: another drawing in each image's colours, of training
             images where the config asks for any; else (0, S, S, 3).
+        recoloured: (N, S, S, 3) uint8, memory-mapped: of validation and test images, each image's drawing in
+            the colours of its partner of ``pairs.csv``, where the source can render it; else (0, S, S, 3).
     """
 
     def __init__(self, folder: Path, split: str) -> None:
@@ -42,13 +44,16 @@ class Split:
         try:
             self.images = np.load(folder / f"{split}_images.npy", mmap_mode="r")
             self.sketches = np.load(folder / f"{split}_sketches.npy", mmap_mode="r")
-            self.redrawn = self.images[:0]
+            self.redrawn = self.recoloured = self.images[:0]
             if split == "train":
                 self.redrawn = np.load(folder / "train_redrawn.npy", mmap_mode="r")
+            else:
+                self.recoloured = np.load(folder / f"{split}_recoloured.npy", mmap_mode="r")
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}: {split} arrays are not readable ({error})") from None
         counts = {len(self.names), len(self.images), len(self.sketches)}
-        if len(counts) > 1 or len(self.redrawn) not in (0, *counts):
+        drawn = {len(self.redrawn), len(self.recoloured)}
+        if len(counts) > 1 or not drawn <= {0, *counts}:
             raise UserError(f"{folder}: the {split} arrays and manifest.json disagree in length")
 
     def __len__(self) -> int:
@@ -67,6 +72,10 @@ class Split:
         """(B, 3, S, S) uint8."""
         return torch.from_numpy(self.images[indices]).permute(0, 3, 1, 2)
 
+    def recoloured_pixels(self, indices: list[int]) -> Tensor:
+        """(B, 3, S, S) uint8: the images' drawings in their partners' colours."""
+        return torch.from_numpy(self.recoloured[indices]).permute(0, 3, 1, 2)
+
     def sketch_pixels(self, indices: list[int]) -> Tensor:
         """(B, 1, S, S) uint8."""
         return torch.from_numpy(self.sketches[indices]).unsqueeze(1)
@@ -79,6 +88,6 @@ class Split:
 
 
 def read_pairs(folder: Path) -> dict[str, str]:
-    """The cross-reference partner of each test image."""
+    """The cross-reference partner of each validation and test image."""
     lines = io.StringIO(read_text(folder / "pairs.csv"), newline="")
     return {row["name"]: row["reference"] for row in csv.DictReader(lines)}

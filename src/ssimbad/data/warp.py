@@ -161,9 +161,9 @@ def backward_map(
     Returns:
         (B, size, size, 2), (x, y) in [0, 1] within the frame, float32.
     """
-    weights = _map_weights(source, target, angles).to(device)
+    weights = _map_weights(source, target, angles).to(device, non_blocking=True)
     line = torch.linspace(0, 1, size, device=device)
-    offsets = (line - target[:, CORNERS:, :, None].float().to(device)) ** 2
+    offsets = (line - target[:, CORNERS:, :, None].float().to(device, non_blocking=True)) ** 2
     squared = offsets[:, :, 0, None, :] + offsets[:, :, 1, :, None]
     kernels = squared.sqrt().add_(1e-6).log_().mul_(squared).flatten(2)
     fixed = torch.cat([weights[..., :CORNERS], weights[..., -3:]], -1)
@@ -201,7 +201,7 @@ def warp(
         )
         return torch.from_numpy(warped), torch.from_numpy(mapped)
     on_device = backward_map(*controls, size, device)
-    return remap(pixels.to(device).float() / 255, on_device) * 2 - 1, on_device
+    return remap(pixels.to(device, non_blocking=True).float() / 255, on_device) * 2 - 1, on_device
 
 
 def remap(images: Tensor, mapped: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def clamp(x: Tensor) -> Tensor:
 
 def add_noise(x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     """√ᾱ_t x + √(1 − ᾱ_t) ε, for t (B,) of integers."""
-    kept = alpha_bars()[t.cpu()].to(x)[:, None, None, None]
+    kept = alpha_bars()[t.cpu()].to(x, non_blocking=True)[:, None, None, None]
     return kept.sqrt() * x + (1 - kept).sqrt() * noise
 
 
@@ -95,17 +95,30 @@ def ddim(
     return x
 
 
-def ddim_invert(predict: Predictor, x: Tensor, times: list[int], noise: Tensor) -> Tensor:
+def ddim_invert(
+    predict: Predictor,
+    x: Tensor,
+    times: list[int],
+    noise: Tensor,
+    limit: Callable[[Tensor], Tensor] = clamp,
+) -> Tensor:
     """Deterministic inversion: the x at the last of the rising ``times`` that DDIM leads back to ``x``.
 
     As published, the first step adds ``noise``, since a clean image has none to predict; the others
     run DDIM's update upwards.
+
+    Args:
+        predict: the noise predictor.
+        x: images (B, …).
+        times: rising timesteps.
+        noise: ε of the first step, as x.
+        limit: applied to x̂_0; ε̂ is not recomputed.
     """
     first = _alpha_bar(times[0])
     x = first**0.5 * x + (1 - first) ** 0.5 * noise
     for t, following in pairwise(times):
         kept, kept_after = _alpha_bar(t), _alpha_bar(following)
         epsilon = predict(x, t)
-        clean = (x - (1 - kept) ** 0.5 * epsilon) / kept**0.5
+        clean = limit((x - (1 - kept) ** 0.5 * epsilon) / kept**0.5)
         x = kept_after**0.5 * clean + (1 - kept_after) ** 0.5 * epsilon
     return x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,20 @@ Measurement = dict[str, Any]
 
 
 def read_runs(
-    folders: dict[tuple[str, int], Path],
+    folders: dict[tuple[str, int], Path], settings: Iterable[str] = SETTINGS
 ) -> dict[tuple[str, str], dict[int, Measurement]]:
     """The measurements by (row, setting) and seed.
 
     Args:
         folders: where the JSON files of each (row, seed) are.
+        settings: those that were measured.
 
     Raises:
         UserError: a file is missing or no JSON.
     """
     found: dict[tuple[str, str], dict[int, Measurement]] = {}
     for (row, seed), folder in folders.items():
-        for setting in SETTINGS:
+        for setting in settings:
             found.setdefault((row, setting), {})[seed] = read_json(folder / f"{setting}.json")
     return found
 
@@ -87,7 +89,7 @@ def comparisons(
         ((method, setting), (baseline, setting))
         for method, baseline in dict.fromkeys(pairs)
         if method in rows and baseline in rows
-        for setting in SETTINGS
+        for setting in dict.fromkeys(setting for _, setting in found)
     ]
     sides += [((row, EASIER.better), (row, EASIER.worse)) for row in rows]
     records = []

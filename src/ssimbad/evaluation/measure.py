@@ -1,11 +1,12 @@
-"""Images of the test set, measured against the sketches' truth and their references."""
+"""Images of the test set, measured against their truth and their references."""
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,17 +20,17 @@ from tqdm import tqdm
 from ssimbad.errors import UserError
 from ssimbad.evaluation.metrics import METRICS, ms_ssim_scales, of_images, of_sets
 from ssimbad.evaluation.pairs import Pairs
-from ssimbad.evaluation.statistics import bootstrap_interval
+from ssimbad.evaluation.statistics import bootstrap_interval, resampled
 from ssimbad.files import sha256_file, whole_file, write_json
 from ssimbad.pretrained.fetching import fetch
 from ssimbad.pretrained.networks import Inception
 from ssimbad.provenance import machine, packages
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import images_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
     from ssimbad.evaluation.pairs import Networks
     from ssimbad.evaluation.schema import EvaluateConfig
     from ssimbad.layout import Results
@@ -68,34 +69,99 @@ def read_results(folder: Path, names: list[str], size: int) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-class _Features:
-    """Inception features of image sets, each set computed once and kept by the digest of its pixels."""
+class Features:
+    """Inception features of images; :meth:`of` computes a set's once and keeps them by its pixels' digest.
 
-    def __init__(self, choice: str, batch: int, device: torch.device, cache: Path) -> None:
-        self.choice, self.batch, self.device, self.cache = choice, batch, device, cache
-        _, self.weights = fetch("inception", choice)
-        self.network: Inception | None = None
+    Args:
+        networks: where its weights may come from, and where it runs; told of the source read.
+        batch: images at once.
+        cache: folder of what is kept; None: nothing is.
+
+    Raises:
+        UserError: the weights cannot be had.
+    """
+
+    def __init__(self, networks: Networks, batch: int, cache: Path | None) -> None:
+        self.choice, self.device = networks.weights, networks.device
+        self.batch, self.cache = batch, cache
+        _, self.weights = fetch("inception", self.choice)
+        networks.sources["fid"] = self.weights
+
+    @cached_property
+    def network(self) -> Inception:
+        """The network, built when it is first asked for."""
+        return Inception(self.choice).to(self.device)
 
     @torch.inference_mode()
+    def computed(self, pixels: Tensor) -> Tensor:
+        """(B, 2048) features of (B, 3, H, W) uint8 images, on the CPU."""
+        return self.network(pixels.to(self.device).float() / 255).cpu()
+
     def of(self, pixels: Tensor, label: str) -> np.ndarray:
         """(N, 2048) features of (N, 3, S, S) uint8 images."""
         key = hashlib.sha256(pixels.contiguous().numpy().tobytes())
         key.update(f"{self.weights['digest']} {tuple(pixels.shape)} {self.device.type}".encode())
+        assert self.cache is not None
         path = self.cache / f"{key.hexdigest()}.safetensors"
         if path.exists():
             with suppress(SafetensorError, KeyError):  # damaged: made anew
                 return load_file(path)["features"].numpy()
-        if self.network is None:
-            self.network = Inception(self.choice).to(self.device)
         rows = []
         with tqdm(total=len(pixels), desc=f"features of {label}", unit=" images") as bar:
             for batch in pixels.split(self.batch):
-                rows.append(self.network(batch.to(self.device).float() / 255).cpu())
+                rows.append(self.computed(batch))
                 bar.update(len(batch))
         features = torch.cat(rows)
         with whole_file(path) as part:
             save_file({"features": features}, part)
         return features.numpy()
+
+
+def image_values(
+    metrics: list[str], batches: Iterable[tuple[Tensor, ...]], networks: Networks
+) -> dict[str, np.ndarray]:
+    """Each image's values by metric: (N,).
+
+    Args:
+        metrics: their names.
+        batches: images, truths and references, each (B, 3, H, W) uint8, and (B, 1, H, W) sketches where a
+            metric needs them.
+        networks: the metrics'.
+    """
+    columns: dict[str, list[Tensor]] = {metric: [] for metric in metrics}
+    with torch.inference_mode():
+        for batch in batches:
+            images, truth, reference, *sketch = (part.float() / 255 for part in batch)
+            pairs = Pairs(images, truth, reference, networks, *sketch)
+            for metric, values in pairs.measured(metrics).items():
+                columns[metric].append(values.cpu())
+    return {metric: torch.cat(v).double().numpy() for metric, v in columns.items()}
+
+
+def summary(
+    per_image: dict[str, np.ndarray], sets: list[np.ndarray], resamples: int, seed: int
+) -> dict[str, dict[str, float | None]]:
+    """The value and interval of every metric, in the order of :data:`METRICS`.
+
+    Args:
+        per_image: each image's values by metric.
+        sets: features of the images and of their truth, row by row; empty: metrics of a set are None.
+        resamples: of the intervals' bootstrap.
+        seed: of the same.
+    """
+    found: dict[str, dict[str, float | None]] = {}
+    for name in METRICS:
+        if name in per_image:
+            low, high = bootstrap_interval(per_image[name], resamples, seed)
+            found[name] = {"value": float(per_image[name].mean()), "ci_low": low, "ci_high": high}
+        elif name in of_sets():
+            found[name] = dict.fromkeys(("value", "ci_low", "ci_high"))
+            if sets:
+                found[name]["value"] = METRICS[name].compute(*sets)
+            if sets and (interval := METRICS[name].interval):
+                low, high = interval(*sets, resampled(len(sets[0]), resamples, seed))
+                found[name] |= {"ci_low": low, "ci_high": high}
+    return found
 
 
 class Measurer:
@@ -112,28 +178,23 @@ class Measurer:
     """
 
     def __init__(
-        self, test_set: TestSet, config: EvaluateConfig, networks: Networks, cache: Path
+        self, test_set: ImageSet, config: EvaluateConfig, networks: Networks, cache: Path
     ) -> None:
         self.test_set, self.config, self.networks = test_set, config, networks
-        self.truth = test_set.truth(test_set.names)
         _ = networks.lpips  # weights that cannot be had are told of before any work
-        self._open_features = partial(
-            _Features, networks.weights, config.batch, networks.device, cache
-        )
+        self._cache = cache
 
     @cached_property
-    def features(self) -> _Features:
+    def features(self) -> Features:
         """Inception's features of image sets."""
-        opened = self._open_features()
-        self.networks.sources["fid"] = opened.weights
-        return opened
+        return Features(self.networks, self.config.batch, self._cache)
 
     def measure(self, folder: Path, setting: str, of_set: bool, label: str) -> dict[str, Any]:
         """A folder's images: metrics with intervals, each image's values, and the pixels' digest.
 
         Args:
             folder: holds ``<name>.png`` for every test image and nothing else.
-            setting: in which they were made.
+            setting: in which they were made, and against whose truth.
             of_set: whether to compute metrics of the whole set. Of images that are copies of the test
                 images they say nothing, and are None.
             label: what the progress bar says.
@@ -141,29 +202,15 @@ class Measurer:
         Raises:
             UserError: images are missing, surplus or damaged.
         """
-        names, batch = self.test_set.names, self.config.batch
+        names = self.test_set.names
         pixels = read_results(folder, names, self.test_set.size)
+        truth = self.test_set.truth(names, setting)
         reference = self.test_set.references(names, setting)
-        columns: dict[str, list[Tensor]] = {metric: [] for metric in of_images()}
-        with torch.inference_mode():
-            for parts in zip(
-                *(t.split(batch) for t in (pixels, self.truth, reference)), strict=True
-            ):
-                images, truth, references = (part.float() / 255 for part in parts)
-                pairs = Pairs(images, truth, references, self.networks)
-                for metric, values in pairs.measured(list(columns)).items():
-                    columns[metric].append(values.cpu())
-        per_image = {metric: torch.cat(v).double().numpy() for metric, v in columns.items()}
-        metrics: dict[str, dict[str, float | None]] = {}
-        for metric, column in per_image.items():
-            low, high = bootstrap_interval(column, self.config.resamples, self.test_set.seed)
-            metrics[metric] = {"value": float(column.mean()), "ci_low": low, "ci_high": high}
-        features = []
-        if of_set:
-            features = [self.features.of(pixels, label), self.features.of(self.truth, "the truth")]
-        for metric in of_sets():
-            value = METRICS[metric].compute(*features) if of_set else None
-            metrics[metric] = {"value": value, "ci_low": None, "ci_high": None}
+        compared = (pixels, truth, reference, self.test_set.sketches(names))
+        batches = zip(*(part.split(self.config.batch) for part in compared), strict=True)
+        per_image = image_values(of_images(), batches, self.networks)
+        sets = [self.features.of(pixels, label), self._truths(truth)] if of_set else []
+        metrics = summary(per_image, sets, self.config.resamples, self.test_set.seed)
         return {
             "metrics": metrics,
             "per_image": {
@@ -174,9 +221,19 @@ class Measurer:
             "images": _digest_of(pixels),
         }
 
+    def _truths(self, truth: Tensor) -> np.ndarray:
+        return self.features.of(truth, "the truth")
+
+    def floor(self, setting: str) -> dict[str, float]:
+        """Metrics of a set, of training images against a setting's truth: what other people's pictures of
+        the same kind reach, by chance of who is drawn."""
+        truth = self.test_set.truth(self.test_set.names, setting)
+        sets = [self.features.of(self.test_set.others(), "training images"), self._truths(truth)]
+        return {metric: METRICS[metric].compute(*sets) for metric in of_sets()}
+
     def measure_run(self, run: Run, setting: str, results: Results) -> dict[str, Any]:
         """As :meth:`measure`, of a run's images in a setting."""
-        folder = results.images(run) / setting
+        folder = results.images(run) / images_of(setting)
         # The images of a row without networks are copies of the test images.
         return self.measure(folder, setting, run.stage != "none", f"{run} {setting}")
 
@@ -184,7 +241,7 @@ class Measurer:
 def write_measurements(
     measurer: Measurer, run: Run, record: dict[str, Any], results: Results
 ) -> None:
-    """Measure a run's images and write ``metrics/<run>/<setting>.json`` for each setting.
+    """Measure a run's images and write ``metrics/<run>/<setting>.json`` for each setting there is.
 
     Args:
         measurer: what measures.
@@ -197,7 +254,7 @@ def write_measurements(
     """
     start = time.monotonic()
     test_set = measurer.test_set
-    for setting in SETTINGS:
+    for setting in test_set.partners:
         found = measurer.measure_run(run, setting, results)
         write_json(
             results.metrics(run) / f"{setting}.json",
@@ -208,6 +265,7 @@ def write_measurements(
                 "size": test_set.size,
                 "ms_ssim_scales": ms_ssim_scales(test_set.size),
                 "metrics": found["metrics"],
+                "floor": measurer.floor(setting),
                 "per_image": found["per_image"],
                 "provenance": record
                 | {

@@ -1,4 +1,4 @@
-"""Oracle guidance: sampling that is steered by the ground truth, as the original's ``do_guiding``.
+"""Oracle guidance: sampling that is steered by the ground truth, the original's ``do_guiding``.
 
 It sees what it is measured against, so its numbers say nothing of colorization. They are kept in
 ``oracle.csv``, never in the table.
@@ -18,17 +18,18 @@ from ssimbad.data.store import to_pixels
 from ssimbad.evaluation.metrics import against
 from ssimbad.evaluation.pairs import Networks, Pairs
 from ssimbad.evaluation.statistics import bootstrap_interval
-from ssimbad.settings import SETTINGS
-from ssimbad.similarity import ssim
+from ssimbad.settings import inferred
+from ssimbad.similarity import gaussian_ssim
 
 if TYPE_CHECKING:
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
     from ssimbad.evaluation.schema import OracleConfig
     from ssimbad.methods.denoising import DenoisingMethod
     from ssimbad.methods.schema import SamplingConfig
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Per-image distance (B,) of images in [-1, 1]."""
+_PUBLISHED_SIZE = 256
 
 
 def _grey(images: Tensor) -> Tensor:
@@ -36,8 +37,8 @@ def _grey(images: Tensor) -> Tensor:
 
 
 def ssim_distance(images: Tensor, truth: Tensor) -> Tensor:
-    """1 − SSIM of the grey images: (B,)."""
-    return 1 - ssim((_grey(images) + 1) / 2, (_grey(truth) + 1) / 2)
+    """1 − SSIM of the grey images under the Gaussian window: (B,)."""
+    return 1 - gaussian_ssim((_grey(images) + 1) / 2, (_grey(truth) + 1) / 2)
 
 
 def guided_euler(
@@ -47,9 +48,12 @@ def guided_euler(
     sigmas: Tensor,
     truth: Tensor,
     distance: Distance,
-    scale: float,
+    config: OracleConfig,
 ) -> Tensor:
-    """Euler steps, each followed by x ← x − scale·∇_x distance(x, truth).
+    """Euler steps from x to x', each followed by x' ← x' − s·∇, s = scale·(S/256)².
+
+    ∇ is ∇_x distance(clamp(x'), truth), through the network that x' depends on x by; or, where ``gradient``
+    is ``step``, ∇_x' distance(x', truth), which is cheap.
 
     Args:
         method: the denoiser.
@@ -57,27 +61,31 @@ def guided_euler(
         start: (B, 3, S, S) with standard deviation sigmas[0].
         sigmas: falling, the last one 0.
         truth: the ground truth (B, 3, S, S) in [-1, 1].
-        distance: what steers.
-        scale: how strongly.
+        distance: what steers, of each image by itself.
+        config: how.
 
     Returns:
         (B, 3, S, S) in [-1, 1].
     """
+    scale = config.scale * (truth.shape[-1] / _PUBLISHED_SIZE) ** 2
+    through = config.gradient == "network"
     x = start
     for sigma, following in pairwise(sigmas):
-        with torch.no_grad():
-            denoised = method.denoise(x, sigma, condition)
-            x = denoised + (following / sigma) * (x - denoised)
-        x = x.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(distance(x, truth).sum(), x)
-        x = (x - scale * gradient).detach()
+        begin = x.detach().requires_grad_(through)
+        with torch.set_grad_enabled(through):
+            denoised = method.denoise(begin, sigma, condition)
+            end = denoised + (following / sigma) * (begin - denoised)
+        by = begin if through else end.requires_grad_()
+        shown = end.clamp(-1, 1) if through else end
+        (gradient,) = torch.autograd.grad(distance(shown, truth).sum(), by)
+        x = (end - scale * gradient).detach()
     return x.clamp(-1, 1)
 
 
 def oracle(
     method: DenoisingMethod,
     sampling: SamplingConfig,
-    test_set: TestSet,
+    test_set: ImageSet,
     config: OracleConfig,
     resamples: int,
     networks: Networks,
@@ -103,15 +111,15 @@ def oracle(
     if config.guide == "lpips":
         distance = lambda x, y: networks.lpips(x, y).flatten()  # noqa: E731
 
-    truth = test_set.truth(names).to(device).float() / 255
+    truth = test_set.images(names).to(device).float() / 255
     start = test_set.noise(names, device)(0)
-    sigmas = method.spacing.sampling_sigmas(sampling.steps, sampling.last_call).to(start)
+    sigmas = method.sigmas(sampling).to(start)
     records = []
-    for setting in tqdm(SETTINGS, desc=label, unit=" settings"):
+    for setting in tqdm(inferred(), desc=label, unit=" settings"):
         sketch, reference = test_set.inputs(names, setting)
         condition = torch.cat([sketch, reference], 1).to(device)
         images = guided_euler(
-            method, condition, sigmas[0] * start, sigmas, truth * 2 - 1, distance, config.scale
+            method, condition, sigmas[0] * start, sigmas, truth * 2 - 1, distance, config
         )
         images = to_pixels(images).to(device).float() / 255
         references = test_set.references(names, setting).to(device).float() / 255
@@ -129,6 +137,7 @@ def oracle(
                     "ci_high": high,
                     "n": len(names),
                     "guide": config.guide,
+                    "gradient": config.gradient,
                     "scale": config.scale,
                 }
             )

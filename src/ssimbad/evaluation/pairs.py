@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import Any
 
 import lpips
+import numpy as np
 import torch
 from torch import Tensor
 
-from ssimbad.evaluation.metrics import METRICS
+from ssimbad.evaluation.metrics import METRICS, region_errors
 from ssimbad.pretrained.fetching import fetch
 from ssimbad.pretrained.networks import lpips_network
 
@@ -51,12 +52,19 @@ class Pairs:
         truth: the sketches' own images, likewise.
         reference: the references before warping, likewise.
         networks: what metrics may use.
+        sketch: (B, 1, S, S) in [0, 1]; None where no metric against it is asked for.
     """
 
     images: Tensor
     truth: Tensor
     reference: Tensor
     networks: Networks
+    sketch: Tensor | None = None
+
+    @cached_property
+    def region_errors(self) -> list[np.ndarray]:
+        """As :func:`~ssimbad.evaluation.metrics.region_errors`, of which several metrics are made."""
+        return region_errors(self.images, self.truth)
 
     def measured(self, names: list[str]) -> dict[str, Tensor]:
         """The named metrics of each image: (B,)."""

@@ -63,6 +63,18 @@ class Run(str):
         return rows()[self.row].stage
 
     @property
+    def on_images(self) -> bool:
+        """Whether its stage minimises ``refine.strategy``'s losses of the images it makes."""
+        said = rows()[self.row].on_images
+        return self.stage == "refine" if said is None else said
+
+    @property
+    def passes_of(self) -> Run | None:
+        """The refined row's run for as many network passes as which it is trained, pretraining included."""
+        other = rows()[self.row].passes_of
+        return None if other is None else self._with(other)
+
+    @property
     def trained(self) -> Run:
         """The run whose checkpoint its images come from: another one where it samples that anew."""
         return self._with(rows()[self.row].of or self.row)

@@ -72,38 +72,25 @@ class Method(nn.Module, ABC):
             sketch: (B, 1, S, S) in [-1, 1].
             reference: (B, 3, S, S) in [-1, 1].
             noise: the only randomness there is.
-            sampling: the part ``sampling`` of the method's config section, or a resampled row's own.
+            sampling: the part of the method's config section that says how the row samples.
 
         Returns:
             (B, 3, S, S) in [-1, 1].
         """
 
 
-class TrainedMethod(Method):
+class NetworkMethod(Method):
     """A method with networks to train."""
 
-    def __init__(self, section: Section, unet: UNetConfig, phi: Phi) -> None:
+    def __init__(self, section: Section | None, unet: UNetConfig, phi: Phi) -> None:
         """Networks with fresh weights.
 
         Args:
-            section: the method's config section.
+            section: the method's config section; None where it has none.
             unet: the size of the U-Net that the diffusion methods share.
             phi: φ* of the data, which also holds the range of σ.
         """
         super().__init__()
-
-    @abstractmethod
-    def training_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        """Named scalar losses of a batch, already weighted; training minimises their sum.
-
-        Args:
-            batch: images, maybe a process's part of the step's batch.
-            draws: the only randomness there is.
-        """
-
-    def validation_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        """Named scalar losses whose sum chooses among checkpoints: the training losses."""
-        return self.training_losses(batch, draws)
 
     def optimizer_groups(self, lr: float) -> list[dict[str, Any]]:
         """The optimizer's parameter groups; one with all parameters.
@@ -129,8 +116,25 @@ class TrainedMethod(Method):
         return []
 
 
-class RefinedMethod(TrainedMethod):
-    """A trained method with a second stage that backpropagates through its sampler."""
+class TrainedMethod(NetworkMethod):
+    """A method that is trained on losses of its own."""
+
+    @abstractmethod
+    def training_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Named scalar losses of a batch, already weighted; training minimises their sum.
+
+        Args:
+            batch: images, maybe a process's part of the step's batch.
+            draws: the only randomness there is.
+        """
+
+    def validation_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        """Named scalar losses whose sum chooses among checkpoints: the training losses."""
+        return self.training_losses(batch, draws)
+
+
+class SampledMethod(NetworkMethod):
+    """A method that is trained on the images it makes, by the losses of ``refine.strategy``."""
 
     def trajectory(self, refinement: Section, done: float) -> Section:
         """What trajectories are like once a share ``done`` in [0, 1] of the stage's steps are taken.
@@ -145,5 +149,15 @@ class RefinedMethod(TrainedMethod):
         return refinement
 
     @abstractmethod
-    def rollout(self, batch: Batch, draws: Draws, refinement: Section) -> Tensor:
-        """Sampled images (B, 3, S, S), with a gradient beyond [-1, 1] too."""
+    def rollout(self, batch: Batch, draws: Draws, refinement: Section | None) -> Tensor:
+        """Images (B, 3, S, S), with a gradient beyond [-1, 1] too.
+
+        Args:
+            batch: images, maybe a process's part of the step's batch.
+            draws: the only randomness there is.
+            refinement: what :meth:`trajectory` gave; None where the method's section has no such part.
+        """
+
+
+class RefinedMethod(TrainedMethod, SampledMethod):
+    """A method trained on losses of its own, and then, through its sampler, on its images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,8 +14,9 @@ from ssimbad.diffusion.guidance import guided
 from ssimbad.diffusion.preconditioning import edm_weight, per_image, precondition
 from ssimbad.diffusion.samplers import SAMPLERS
 from ssimbad.methods.base import Batch, Noise, RefinedMethod
-from ssimbad.methods.schema import DenoisingConfig, RefinementConfig, SamplingConfig
+from ssimbad.methods.schema import OWN, DenoisingConfig, RefinementConfig, SamplingConfig
 from ssimbad.networks.unet import UNet
+from ssimbad.noise.transforms import parse
 from ssimbad.similarity import ssim
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class DenoisingMethod(RefinedMethod):
     def training_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Denoising loss, plus the structural term where configured."""
         target = batch.target
-        sigma = self.draw_sigma(draws).to(target)
+        sigma = self.draw_sigma(draws).to(target, non_blocking=True)
         noise = draws.noise(target)
         condition = draws.dropout(batch.condition(), self.config.conditioning_dropout)
         denoised = self.denoise(target + per_image(sigma) * noise, sigma, condition)
@@ -86,10 +88,20 @@ class DenoisingMethod(RefinedMethod):
     def trajectory(self, refinement: Section, done: float) -> Section:
         """Single steps at first."""
         assert isinstance(refinement, RefinementConfig)
-        single = done < refinement.single_step
+        single = refinement.is_single(done)
         return refinement.model_copy(update={"steps": 1}) if single else refinement
 
-    def rollout(self, batch: Batch, draws: Draws, refinement: Section) -> Tensor:
+    def sigmas(self, sampling: SamplingConfig) -> Tensor:
+        """The noise levels that a sampler steps through, falling to 0: (steps + 1,) float64."""
+        spacing = self.spacing
+        if sampling.spacing != OWN:
+            name, c = parse(sampling.spacing)
+            spacing = replace(spacing, name=name, c=c)
+        if sampling.sigma_max:
+            spacing = replace(spacing, sigma_max=sampling.sigma_max)
+        return spacing.sampling_sigmas(sampling.steps, sampling.last_call)
+
+    def rollout(self, batch: Batch, draws: Draws, refinement: Section | None) -> Tensor:
         """Euler sampling from fresh noise."""
         assert isinstance(refinement, RefinementConfig)
         noise = draws.noise(batch.target)
@@ -100,7 +112,8 @@ class DenoisingMethod(RefinedMethod):
                 return checkpoint(self.denoise, x, sigma, condition, use_reentrant=False)
             return self.denoise(x, sigma, condition)
 
-        sigmas = self.spacing.sampling_sigmas(refinement.steps, refinement.last_call).to(noise)
+        sigmas = self.spacing.sampling_sigmas(refinement.steps, refinement.last_call)
+        sigmas = sigmas.to(noise, non_blocking=True)
         return SAMPLERS["euler"](denoise, sigmas[0] * noise, sigmas)
 
     def colorize(
@@ -114,5 +127,5 @@ class DenoisingMethod(RefinedMethod):
             return guided(lambda c: self.denoise(x, sigma, c), condition, sampling.guidance)
 
         start = noise(0)
-        sigmas = self.spacing.sampling_sigmas(sampling.steps, sampling.last_call).to(start)
+        sigmas = self.sigmas(sampling).to(start)
         return SAMPLERS[sampling.sampler](denoise, sigmas[0] * start, sigmas).clamp(-1, 1)

@@ -48,12 +48,19 @@ class Draws:
         return self._of_own(chosen.reshape(self._images, -1))
 
     def noise(self, images: Tensor) -> Tensor:
-        """Standard normal noise for ``images`` (B, …), on their device."""
-        return self.normal(*images.shape[1:]).to(images)
+        """Standard normal noise for ``images`` (B, …), drawn where they are: a GPU's differs."""
+        if images.device.type == "cpu":
+            return self.normal(*images.shape[1:]).to(images)
+        seed = int(torch.randint(2**62, (), generator=self._generator))
+        generator = torch.Generator(images.device).manual_seed(seed)
+        shape = (self._images, *images.shape[1:])
+        return self._of_own(torch.randn(shape, generator=generator, device=images.device)).to(
+            images
+        )
 
     def dropout(self, values: Tensor, share: float) -> Tensor:
         """``values`` (B, C, H, W), zero in a random share of images; nothing is drawn where that is 0."""
         if not share:
             return values
         kept = self.uniform() >= share
-        return values * kept.to(values)[:, None, None, None]
+        return values * kept.to(values, non_blocking=True)[:, None, None, None]

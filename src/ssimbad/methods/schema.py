@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ssimbad.diffusion.samplers import SAMPLERS
+from ssimbad.noise.transforms import parse
 from ssimbad.schema import Section
 
+OWN = "own"
+"""The spacing of noise levels that a method has of itself."""
 _LAST_CALL = (
     "also call the network at sigma_min, where it changes next to nothing (published: true)"
 )
+
+
+class Unrolled(Section):
+    """A refinement that backpropagates through a sampler's steps."""
+
+    steps: int = Field(ge=1, le=1000, description="steps unrolled")
+    checkpointing: bool = Field(
+        description="recompute activations in the backward pass: memory of one step, a third more time"
+    )
+
+    def passes(self, updates: int) -> int:
+        """Network passes that a stage of so many optimizer steps takes for an image of each batch."""
+        return updates * self.steps
 
 
 class SamplingConfig(Section):
@@ -22,13 +38,27 @@ class SamplingConfig(Section):
     )
     steps: int = Field(ge=1, le=1000, description="noise levels (published: 500)")
     last_call: bool = Field(description=_LAST_CALL)
+    spacing: str = Field(
+        description="transformation in which noise levels are evenly spaced: own (published), the method's;"
+        " or another, such as sigma^(1/7), which is EDM's, or ln(sigma)"
+    )
+    sigma_max: float = Field(
+        ge=0, description="highest noise level, where sampling starts; 0 (published): phi.sigma_max"
+    )
     guidance: float = Field(
         ge=0,
         description="classifier-free guidance scale; 1: none. Refinement trains no free branch",
     )
 
+    @field_validator("spacing")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value != OWN:
+            parse(value, OWN)
+        return value
 
-class RefinementConfig(Section):
+
+class RefinementConfig(Unrolled):
     """Trajectory refinement."""
 
     steps: int = Field(
@@ -41,9 +71,15 @@ class RefinementConfig(Section):
         " to image (published: 0)",
     )
     last_call: bool = Field(description=_LAST_CALL)
-    checkpointing: bool = Field(
-        description="recompute activations in the backward pass: memory of one step, a third more time"
-    )
+
+    def is_single(self, done: float) -> bool:
+        """Whether trajectories are of one step once a share ``done`` in [0, 1] of the stage is taken."""
+        return done < self.single_step
+
+    def passes(self, updates: int) -> int:
+        """As :meth:`Unrolled.passes`; the single steps are counted as such."""
+        single = sum(self.is_single(step / updates) for step in range(updates))
+        return single + (updates - single) * self.steps
 
 
 class DenoisingConfig(Section):
@@ -62,5 +98,8 @@ class DenoisingConfig(Section):
     )
 
 
-USUAL_SAMPLING = {"sampler": "euler", "steps": 2, "last_call": False, "guidance": 1.0}
+USUAL_SAMPLING = {
+    **{"sampler": "euler", "steps": 2, "last_call": False, "spacing": OWN},
+    **{"sigma_max": 0.0, "guidance": 1.0},
+}
 """How a denoiser samples users' own drawings, where no config is at hand."""

@@ -42,7 +42,7 @@ class UNetConfig(Section):
 
 
 SCFT_STRIDE = 16
-"""Pixels of the image a side of one of SCFT's tokens."""
+"""Most pixels of the image a side of one of SCFT's tokens; images must be a multiple of it."""
 
 
 class SCFTConfig(Section):

@@ -13,7 +13,9 @@ class PhiConfig(Section):
 
     sigma_min: float = Field(gt=0, description="least noise, on images in [-1, 1]")
     sigma_max: float = Field(gt=0, description="most noise")
-    choice: str = Field(description="auto: the search's best; or a candidate such as ln(sigma)")
+    choice: str = Field(
+        description="auto: the search's best; or a transformation such as ln(sigma)"
+    )
     images: int = Field(ge=1, description="training images the search measures")
     size: int = Field(ge=16, description="side they are resized to, pixels (published: 128)")
     points: int = Field(ge=3, description="noise levels a candidate")

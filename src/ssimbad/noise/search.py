@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ssimbad.diffusion.ddpm import TIMESTEPS, alpha_bars
 from ssimbad.noise.degradation import Degradation
-from ssimbad.noise.transforms import RATIONAL, Phi, candidates
+from ssimbad.noise.transforms import EDM, RATIONAL, Phi, candidates
 from ssimbad.rng import torch_generator
 
 if TYPE_CHECKING:
@@ -129,14 +129,17 @@ class Search:
         return sorted(scored, key=lambda pair: -pair[1])
 
     def curves(self, chosen: Phi) -> list[Curve]:
-        """DDPM's, EDM's and the chosen φ's degradation of SSIM along their own axes."""
+        """Degradation of SSIM along DDPM's, EDM's and the chosen φ's own axes.
+
+        DDPM's β are AnimeDiffusion's, 1e-6 to 1e-2; the paper's figure fits 1e-4 to 0.02 (Ho et al. 2020).
+        """
         count = min(_CURVE_POINTS, self.config.points)
         fractions = torch.linspace(0, 1, count, dtype=torch.float64)
         steps = (fractions * (TIMESTEPS - 1)).round().long()
         kept = alpha_bars()[steps]
-        log_sigma = Phi("ln(sigma)", 0.0, self.config.sigma_min, self.config.sigma_max)
-        rows = [("DDPM", "t", steps.double(), kept.sqrt(), (1 - kept).sqrt())]
-        for spacing, phi in (("EDM", log_sigma), ("SSIMBaD", chosen)):
+        edm = Phi(EDM, 0.0, self.config.sigma_min, self.config.sigma_max)
+        rows = [("DDPM", "t, β of AnimeDiffusion", steps.double(), kept.sqrt(), (1 - kept).sqrt())]
+        for spacing, phi in (("EDM", edm), ("SSIMBaD", chosen)):
             sigmas = phi.uniform(fractions)
             rows.append((spacing, phi.label(), phi(sigmas), torch.ones_like(sigmas), sigmas))
         curves = []

@@ -1,7 +1,7 @@
 """Transformations φ of the noise scale σ, each with its inverse, and σ grids spaced by them.
 
-The twenty-two distinct candidates of the SSIMBaD authors' search: twelve without a parameter and
-σ/(σ + c) for c = 0.1, 0.2, …, 1.0.
+The twenty-two distinct candidates of the SSIMBaD authors' search, twelve without a parameter and
+σ/(σ + c) for c = 0.1, 0.2, …, 1.0; and EDM's σ^(1/7).
 """
 
 from __future__ import annotations
@@ -33,17 +33,21 @@ _FUNCTIONS: dict[str, tuple[_Function, _Function]] = {
     "ln(1+sigma^2)": (lambda s, c: (s**2).log1p(), lambda p, c: p.expm1().sqrt()),
     "atan(sigma)": (lambda s, c: s.atan(), lambda p, c: p.tan()),
     "sigma/(sigma+c)": (lambda s, c: s / (s + c), lambda p, c: c * p / (1 - p)),
+    "sigma^(1/7)": (lambda s, c: s ** (1 / 7), lambda p, c: p**7),
 }
 
 RATIONAL = "sigma/(sigma+c)"
 """The family with a free parameter c, the paper's choice."""
+
+EDM = "sigma^(1/7)"
+"""In which EDM's noise levels are evenly spaced (Karras et al. 2022, Equation 5, ρ = 7); no candidate."""
 
 NAMES = list(_FUNCTIONS)
 
 
 @dataclass(frozen=True)
 class Phi:
-    """A transformation φ on [sigma_min, sigma_max], where every candidate is strictly monotone.
+    """A transformation φ on [sigma_min, sigma_max], where every one of them is strictly monotone.
 
     Attributes:
         name: one of :data:`NAMES`.
@@ -108,11 +112,15 @@ class Phi:
         return asdict(self)
 
 
-def parse(text: str) -> tuple[str, float]:
+def parse(text: str, other: str = "auto") -> tuple[str, float]:
     """Name and parameter of a label such as ``atan(sigma)`` or ``sigma/(sigma+0.3)``.
 
+    Args:
+        text: the label.
+        other: what else the caller takes, for the error.
+
     Raises:
-        ValueError: it is no candidate's.
+        ValueError: it is no transformation's.
     """
     if match := re.fullmatch(r"sigma/\(sigma\+(\d*\.?\d+)\)", text):
         if (c := float(match[1])) > 0:
@@ -120,10 +128,11 @@ def parse(text: str) -> tuple[str, float]:
     elif text in NAMES and text != RATIONAL:
         return text, 0.0
     known = ", ".join(name for name in NAMES if name != RATIONAL)
-    raise ValueError(f"must be auto, {known} or sigma/(sigma+0.3) with any positive number")
+    raise ValueError(f"must be {other}, {known} or sigma/(sigma+0.3) with any positive number")
 
 
 def candidates(sigma_min: float, sigma_max: float) -> list[Phi]:
     """The published candidates on the given range."""
-    plain = [Phi(name, 0.0, sigma_min, sigma_max) for name in NAMES if name != RATIONAL]
+    names = [name for name in NAMES if name not in (RATIONAL, EDM)]
+    plain = [Phi(name, 0.0, sigma_min, sigma_max) for name in names]
     return plain + [Phi(RATIONAL, i / 10, sigma_min, sigma_max) for i in range(1, 11)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssimbad.data.test_set import TestSet
+from ssimbad.data.image_set import ImageSet
 from ssimbad.devices import device_of
 from ssimbad.evaluation.measure import Measurer, write_measurements
 from ssimbad.evaluation.pairs import Networks
@@ -27,7 +27,7 @@ def measurer_of(config: PhaseConfig, results: Results, features: Path | None = N
         features: where Inception features are kept; None: in the results.
     """
     return Measurer(
-        TestSet(results.data, config.seed),
+        ImageSet(results.data, "test", config.seed),
         config.evaluate,
         Networks(config.weights, device_of(config.device)),
         features or results.features,

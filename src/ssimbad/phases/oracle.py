@@ -1,10 +1,13 @@
-"""A row's quality when the ground truth steers its sampling."""
+"""A row's quality when the ground truth steers its sampling.
+
+Its noise levels are those of the row's section: the sweep chooses for sampling that the truth does not steer.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssimbad.data.test_set import TestSet
+from ssimbad.data.image_set import ImageSet
 from ssimbad.devices import device_of
 from ssimbad.evaluation.oracle import oracle
 from ssimbad.evaluation.pairs import Networks
@@ -29,7 +32,7 @@ def run(config: PhaseConfig, results: Results) -> None:
     records = oracle(
         method,
         config.method,
-        TestSet(results.data, config.seed, config.data.warp),
+        ImageSet(results.data, "test", config.seed, config.data.warp),
         config.oracle,
         config.evaluate.resamples,
         Networks(config.weights, device_of(config.device)),

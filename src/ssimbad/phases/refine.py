@@ -1,10 +1,11 @@
-"""Trajectory refinement of a row, from its pretrained checkpoint into its own."""
+"""Trajectory refinement of a row, or its control, from its pretrained checkpoint into its own."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ssimbad.files import sha256_file
+from ssimbad.methods.schema import Unrolled
 from ssimbad.phases.trained import read_trained
 from ssimbad.phases.training import fit_and_save
 
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
 
 
 def run(config: PhaseConfig, results: Results) -> None:
-    """Train a model through its sampler."""
+    """Train a model through its sampler, or, as a control, as in pretraining."""
     assert config.run is not None
-    assert config.method is not None
     before = config.run.pretrained
     source = results.checkpoint(before)
     method, header = read_trained(before, results)
@@ -24,6 +24,8 @@ def run(config: PhaseConfig, results: Results) -> None:
         "row": config.run,
         "stage": "refine",
         "pretrained": sha256_file(source),
-        "refinement": config.method.model_dump(mode="json"),
     }
-    fit_and_save(method.train(), header, config.refine, config, results, config.method)
+    assert config.method is None or isinstance(config.method, Unrolled)
+    if config.method is not None:
+        header["refinement"] = config.method.model_dump(mode="json")
+    fit_and_save(method.train(), header, config, results, config.method)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssimbad.data.test_set import TestSet
+from ssimbad.data.image_set import ImageSet
 from ssimbad.evaluation.compare import comparisons, read_runs, table
 from ssimbad.evaluation.records import to_csv
 from ssimbad.files import read_text, write_text
@@ -13,7 +13,7 @@ from ssimbad.report.digests import write_digests
 from ssimbad.report.figures import FinishedRun, draw_figures, figures_of
 from ssimbad.report.findings import write_findings
 from ssimbad.report.page import write_gallery, write_page
-from ssimbad.report.table import write_tables, write_times
+from ssimbad.report.table import write_common_calls, write_tables, write_times
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
@@ -48,18 +48,20 @@ def run(config: PhaseConfig, results: Results) -> None:
         UserError: what another phase should have left is missing.
     """
     whole = config.whole
-    found = read_runs({(run.row, whole.seed_of(run)): results.metrics(run) for run in whole.runs})
+    folders = {(run.row, whole.seed_of(run)): results.metrics(run) for run in whole.runs}
+    found = read_runs(folders, whole.settings)
     resamples = whole.evaluate.resamples
     records = table(found, resamples, whole.seed)
     differences = comparisons(found, resamples, whole.seed)
     lines = read_text(results.data / "ATTRIBUTION.txt").splitlines()
     attribution = lines[0] if lines else ""
     tables = write_tables(records, found, _notes(whole, attribution), results)
+    tables += write_common_calls(whole.swept_rows, whole.sweep, results)
     write_text(results.root / "comparisons.csv", to_csv(differences, list(differences[0])))
     write_findings(whole.rows, differences, results)
     write_times(jobs(whole), results)
     _write_oracle(whole.guided_rows, results)
-    test_set = TestSet(results.data, whole.seed, whole.data.warp)
+    test_set = ImageSet(results.data, "test", whole.seed, whole.data.warp)
     write_gallery(test_set, results)
     draw_figures(FinishedRun(whole, results, records), attribution)
     write_page(whole.rows, tables, attribution, figures_of(whole), test_set, results)

@@ -16,15 +16,14 @@ if TYPE_CHECKING:
 def run(config: PhaseConfig, results: Results) -> None:
     """Train a model from fresh weights."""
     assert config.run is not None
-    assert config.method is not None
     name, chosen = config.run.method, read_phi(results)
     header = {
         "row": config.run,
         "method": name,
         "stage": "train",
-        "section": config.method.model_dump(mode="json"),
+        "section": config.method and config.method.model_dump(mode="json"),
         "unet": config.unet.model_dump(mode="json"),
         "phi": chosen.to_dict(),
     }
     method = checkpoint.build(name, config.method, config.unet, chosen, config.seed)
-    fit_and_save(method, header, config.train, config, results)
+    fit_and_save(method, header, config, results)

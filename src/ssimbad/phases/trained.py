@@ -1,8 +1,10 @@
-"""What other phases left, read as this run's own: φ*, and a run's checkpoint."""
+"""What other phases left, read as this run's own: φ*, a run's checkpoint, and how it is to sample."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from ssimbad.errors import UserError
 from ssimbad.files import read_json, sha256_file
@@ -10,9 +12,12 @@ from ssimbad.noise.transforms import Phi
 from ssimbad.training import checkpoint
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ssimbad.layout import Results
     from ssimbad.methods import Run
-    from ssimbad.methods.base import TrainedMethod
+    from ssimbad.methods.base import NetworkMethod
+    from ssimbad.schema import Section
 
 
 def read_phi(results: Results) -> Phi:
@@ -30,7 +35,7 @@ def read_phi(results: Results) -> Phi:
 
 def read_trained(
     run: Run, results: Results, trained_by: list[str] | None = None
-) -> tuple[TrainedMethod, dict[str, Any]]:
+) -> tuple[NetworkMethod, dict[str, Any]]:
     """A run's model and header, from a checkpoint that is this run's own.
 
     Raises:
@@ -48,3 +53,26 @@ def read_trained(
         if header.get(key) != value:
             raise UserError(f"{path}: is of another {key} than this run's")
     return method, header
+
+
+def read_choice(
+    path: Path, kind: type[Section], config: str | None = None
+) -> tuple[Section, dict[str, Any]]:
+    """What the sweep chose: the section that says how to sample, and the whole record.
+
+    Args:
+        path: the sweep's file.
+        kind: the schema of the section.
+        config: the digest of what the sweep must have read of the config; None: any.
+
+    Raises:
+        UserError: the file is missing, holds no choice, or one of another config.
+    """
+    choice = read_json(path)
+    try:
+        sampling = kind.model_validate(choice["sampling"])
+    except (ValidationError, KeyError, TypeError):
+        raise UserError(f"{path}: not a choice of sampling") from None
+    if config is not None and choice.get("config") != config:
+        raise UserError(f"{path}: is of another config than this run's")
+    return sampling, choice

@@ -13,33 +13,31 @@ from ssimbad.phases.code import code_of
 from ssimbad.provenance import code_version, machine, packages
 from ssimbad.training import checkpoint
 from ssimbad.training.loop import TrainingStage, fit
-from ssimbad.training.schema import Schedule, in_steps
+from ssimbad.training.passes import passes
 from ssimbad.training.state import SavedState
 
 if TYPE_CHECKING:
     from ssimbad.layout import Results
-    from ssimbad.methods.base import TrainedMethod
+    from ssimbad.methods.base import NetworkMethod
+    from ssimbad.methods.schema import Unrolled
     from ssimbad.phases.slices import PhaseConfig
-    from ssimbad.schema import Section
 
 
 def fit_and_save(
-    method: TrainedMethod,
+    method: NetworkMethod,
     header: dict[str, Any],
-    schedule: Schedule,
     config: PhaseConfig,
     results: Results,
-    refinement: Section | None = None,
+    refinement: Unrolled | None = None,
 ) -> None:
     """Fit a stage of a model, then write its checkpoint, history and summary.
 
     Args:
         method: the model, with the weights to start from.
         header: of the checkpoint, what the stage knows of it.
-        schedule: how to optimise.
         config: the phase's.
         results: where everything lies.
-        refinement: that stage's part of the method's section; None for pretraining.
+        refinement: the part of that name of the method's section; None where no trajectory is unrolled.
     """
     run, stage, world = config.run, header["stage"], world_of(config.devices, config.nodes)
     assert run is not None
@@ -47,7 +45,7 @@ def fit_and_save(
     if config.compile and method.backbone is not None:
         compile_in_place(method.backbone, device)
     train = Split(results.data, "train")
-    schedule = in_steps(schedule, len(train))
+    schedule = config.schedule(len(train))
     header = header | {
         "seed": config.seed,
         "size": config.data.size,
@@ -56,7 +54,8 @@ def fit_and_save(
         "config": [*header.get("config", []), config.digest],
         "stages": [
             *header.get("stages", []),
-            {"stage": stage} | schedule.model_dump(mode="json"),
+            {"stage": stage, "network_passes": passes(schedule, refinement)}
+            | schedule.model_dump(mode="json"),
         ],
     }
     code = code_version(code_of(stage, run))
@@ -68,6 +67,7 @@ def fit_and_save(
     }
     saved = SavedState(results.work(run), identity)
     training = TrainingStage(
+        name=stage,
         schedule=schedule,
         refinement=refinement,
         train=train,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ssimbad.settings import SETTINGS
+from ssimbad.data.sources.base import HELD_OUT
+from ssimbad.settings import inferred
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
@@ -34,11 +35,12 @@ def disk(config: Config, counts: dict[str, int], lines: list[Line]) -> list[Byte
     pixels = config.data.size**2
     source = config.data.make_source(config.seed)
     drawings = counts["train"] if source.redrawn_share else 0
+    drawings += sum(counts[split] for split in HELD_OUT) if source.recolours else 0
     store = sum(counts.values()) * pixels * _CHANNELS + drawings * pixels * 3
     stages = [line for line in lines if line.phase in ("train", "refine")]
     checkpoints = sum(_FLOAT * line.parameters * line.runs for line in stages)
     drawn = sum(line.runs for line in lines if line.phase == "infer")
-    images = drawn * len(SETTINGS) * counts["test"] * pixels * 3
+    images = drawn * len(inferred()) * counts["test"] * pixels * 3
     kept = {"train": config.train.keep, "refine": config.refine.keep}
     state = max(
         (line.state + (kept[line.phase] + 1) * _FLOAT * line.parameters for line in stages),

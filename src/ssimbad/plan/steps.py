@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssimbad.methods.base import Batch, TrainedMethod
+from ssimbad.methods.base import Batch, NetworkMethod
 from ssimbad.methods.draws import Draws
 from ssimbad.pretrained.sources import BLANK
 from ssimbad.schema import Section
@@ -44,7 +44,7 @@ class Stepper:
     """
 
     def __init__(
-        self, method: TrainedMethod, config: Schedule, refinement: Section | None, size: int
+        self, method: NetworkMethod, config: Schedule, refinement: Section | None, size: int
     ) -> None:
         self.method, self.config = method.train(), config
         objective_at, self.validation_objective, _ = objectives(

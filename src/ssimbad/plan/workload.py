@@ -12,10 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
-from ssimbad.evaluation.sweep import variants
-from ssimbad.inference import count_parameters
+from ssimbad.evaluation.sweep import unguided
+from ssimbad.inference import SPREAD_IMAGES, SPREAD_SAMPLES, count_parameters
 from ssimbad.methods import Run, methods, model_of
-from ssimbad.methods.base import Method, RefinedMethod, TrainedMethod
+from ssimbad.methods.base import Method, NetworkMethod, SampledMethod
 from ssimbad.methods.denoising import DenoisingMethod
 from ssimbad.methods.schema import SamplingConfig
 from ssimbad.noise.transforms import Phi, parse
@@ -24,11 +24,11 @@ from ssimbad.phases.slices import PhaseConfig
 from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured, remember_calls
 from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
-from ssimbad.settings import SETTINGS
-from ssimbad.training.schema import in_steps
+from ssimbad.settings import inferred
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
+    from ssimbad.evaluation.schema import OracleConfig
     from ssimbad.noise.schema import PhiConfig
     from ssimbad.schema import Section
 from ssimbad.pretrained.sources import BLANK
@@ -71,10 +71,9 @@ def _any_phi(config: PhiConfig) -> Phi:
 def make_method(config: Config, run: Run) -> Method:
     """A run's method with fresh weights, fake ones under a fake mode."""
     kind = model_of(run.method)
-    if not issubclass(kind, TrainedMethod):
+    if not issubclass(kind, NetworkMethod):
         return kind()
     training = PhaseConfig(config, "train", run.pretrained)
-    assert training.method is not None
     return kind(training.method, config.unet, _any_phi(config.phi))
 
 
@@ -90,7 +89,7 @@ def make_stepper(config: Config, stage: str, run: Run, batch: int, steps: int = 
     """
     phase = PhaseConfig(config, stage, run)
     method = make_method(config, run)
-    assert isinstance(method, TrainedMethod)
+    assert isinstance(method, NetworkMethod)
     schedule = getattr(phase, stage).model_copy(update={"batch": batch})
     part = phase.method if stage == "refine" else None
     if part is not None and steps:
@@ -107,10 +106,10 @@ def _by_steps(part: Section | None, cost_of: Callable[[int], Cost]) -> Cost:
 
 
 def _trajectories(
-    method: TrainedMethod, refinement: Section, steps: int
+    method: NetworkMethod, refinement: Section, steps: int
 ) -> list[tuple[Section | None, int]]:
     """The kinds of trajectories of a stage's steps, the last first, and how many there are of each."""
-    assert isinstance(method, RefinedMethod)
+    assert isinstance(method, SampledMethod)
     kinds: list[tuple[Section | None, int]] = []
     for step in reversed(range(steps)):
         part = method.trajectory(refinement, step / steps)
@@ -147,7 +146,9 @@ class _Colorizing:
 
     @torch.no_grad()
     def colorize(self, sampling: Section | None) -> Cost:
-        """The cost of the batch."""
+        """The cost of the batch; nothing of a method without a network."""
+        if self.method.backbone is None:
+            return Cost()
         batch = self.batch
 
         def work(part: Section | None) -> None:
@@ -155,15 +156,15 @@ class _Colorizing:
 
         return self._counted(sampling, work, "colorize")
 
-    def guide(self, sampling: SamplingConfig, distance: Distance) -> Cost:
+    def guide(self, sampling: SamplingConfig, distance: Distance, config: OracleConfig) -> Cost:
         """The cost of the batch under oracle guidance in one setting."""
         method, batch = self.method, self.batch
         assert isinstance(method, DenoisingMethod)
 
         def work(part: SamplingConfig) -> None:
-            sigmas = method.spacing.sampling_sigmas(part.steps, part.last_call).float()
+            sigmas = method.sigmas(part).float()
             start, condition = self._noise(0), batch.condition()
-            guided_euler(method, condition, start, sigmas, batch.target, distance, 1.0)
+            guided_euler(method, condition, start, sigmas, batch.target, distance, config)
 
         return self._counted(sampling, work, "guide")
 
@@ -234,7 +235,7 @@ class Workload:
 
     def _training(self, stage: str, row: Run) -> Line:
         phase = PhaseConfig(self.config, stage, row)
-        schedule = in_steps(getattr(phase, stage), self.counts["train"])
+        schedule = phase.schedule(self.counts["train"])
         batch = -(-schedule.batch // self.gpus)
 
         @cache
@@ -270,29 +271,38 @@ class Workload:
         test = self.counts["test"]
         batch = min(self.config.infer.batch, test)
         colorizing = self._colorizing(row.method, batch)
-        cost = colorizing.colorize(PhaseConfig(self.config, "infer", row).method)
-        passes = len(SETTINGS) * test / batch / self.gpus
+        sampling = PhaseConfig(self.config, "infer", row).method
+        if row in self.config.chosen_rows:  # not known yet: with the most steps that are tried
+            assert sampling is not None
+            sampling = unguided(sampling, self.config.sweep)[-1][0]
+        cost = colorizing.colorize(sampling)
+        images = len(inferred()) * test + SPREAD_IMAGES * SPREAD_SAMPLES
+        passes = images / batch / self.gpus
         parameters = count_parameters(colorizing.method)
         return Line("infer", row, parameters, ((cost, passes),), self._runs(row))
 
     def _evaluation(self, row: Run) -> Line:
         test = self.counts["test"]
         batch, size = min(self.config.evaluate.batch, test), self.config.data.size
-        times = len(SETTINGS) * test / batch / self.gpus
-        networks = [_lpips(batch, size)]
-        if row.stage != "none":
-            networks.append(_inception(batch, size))
-        return Line("evaluate", row, 0, tuple((n, times) for n in networks), self._runs(row))
+        batches = test / batch / self.gpus
+        passes = [(_lpips(batch, size), len(self.config.settings) * batches)]
+        if row.stage != "none":  # features of the truth are computed once for all rows
+            passes.append((_inception(batch, size), len(inferred()) * batches))
+        return Line("evaluate", row, 0, tuple(passes), self._runs(row))
 
     def _sweep(self, row: Run) -> Line:
-        images = min(self.config.sweep.images, self.counts["test"])
-        colorizing = self._colorizing(row.method, images)
+        swept = self.config.sweep
+        images = min(swept.images, self.counts["validation"])
+        batch = min(self.config.infer.batch, images)
+        colorizing = self._colorizing(row.method, batch)
         sampling = PhaseConfig(self.config, "sweep", row).method
         assert sampling is not None
-        tried = [s for _, _, s in variants(sampling, self.config.sweep.steps)]
-        passes = [(colorizing.colorize(s), 1 / self.gpus) for s in tried]
-        passes.append((_lpips(images, self.config.data.size), len(tried) / self.gpus))
-        return Line("sweep", row, count_parameters(colorizing.method), tuple(passes))
+        # All calls that the search may take, each with the measuring of what it leads to, at most.
+        call = unguided(sampling, swept)[0][0].model_copy(update={"steps": 1})
+        costs = colorizing.colorize(call), _lpips(batch, self.config.data.size)
+        times = 2 * swept.calls * images / batch / self.gpus
+        passes = tuple((cost, times) for cost in costs)
+        return Line("sweep", row, count_parameters(colorizing.method), passes)
 
     def _oracle(self, row: Run) -> Line:
         config = self.config
@@ -305,6 +315,7 @@ class Workload:
             distance = lambda x, y: network(x, y).flatten()  # noqa: E731
         sampling = PhaseConfig(config, "oracle", row).method
         assert isinstance(sampling, SamplingConfig)
-        costs = guiding.guide(sampling, distance), _lpips(images, config.data.size)
-        passes = tuple((cost, len(SETTINGS) / self.gpus) for cost in costs)
+        guided = guiding.guide(sampling, distance, config.oracle)
+        costs = guided, _lpips(images, config.data.size)
+        passes = tuple((cost, len(inferred()) / self.gpus) for cost in costs)
         return Line("oracle", row, count_parameters(guiding.method), passes)

@@ -18,7 +18,7 @@ from PIL import Image
 from ssimbad.evaluation.metrics import METRICS, SWEPT
 from ssimbad.files import read_text, whole_file
 from ssimbad.methods import title_of
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import SETTINGS, inferred
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,10 +170,10 @@ def _read(path: Path) -> np.ndarray:
 
 def qualitative(run: FinishedRun, setting: str) -> Figure:
     """Sketch, reference, every row's output and the truth of the first test images."""
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
 
     results = run.results
-    names = TestSet(results.data, run.config.seed).names[:_SHOWN]
+    names = ImageSet(results.data, "test", run.config.seed).names[:_SHOWN]
     lines = [
         ("sketch", results.gallery / "sketch"),
         ("reference", results.gallery / f"reference_{setting}"),
@@ -181,16 +181,16 @@ def qualitative(run: FinishedRun, setting: str) -> Figure:
     for row in run.config.rows:
         if row != "reference":  # the copy row's images are the warped references themselves
             lines.append((title_of(row).replace(", ", ",\n"), results.images(row) / setting))
-    lines.append(("truth", results.gallery / "truth"))
+    lines.append(("truth", results.gallery / f"truth_{setting}"))
     return _grid(
         [(label, [_read(folder / f"{name}.png") for name in names]) for label, folder in lines]
     )
 
 
-for _name, _setting in SETTINGS.items():
+for _name in inferred():
     figure(
         f"qualitative_{_name}",
-        f"{_setting.title.capitalize()}: the reference is {_setting.reference}",
+        f"{SETTINGS[_name].title.capitalize()}: the reference is {SETTINGS[_name].reference}",
         images=True,
     )(partial(qualitative, setting=_name))
 
@@ -237,28 +237,39 @@ def metric_bars(run: FinishedRun) -> Figure:
 
 @figure(
     "quality_against_calls",
-    "Quality against network calls per image",
+    "Quality of validation images against network calls, unguided; stars: where sampling is chosen",
     when=lambda config: config.swept_rows,
 )
 def quality_against_calls(run: FinishedRun) -> Figure:
-    """Same-reference quality against network calls per image, for every sampler tried."""
+    """Validation images' quality against network calls per image, for every sampler tried."""
     import pandas as pd
 
     tables = {row: _table(run.results.sweep / f"{row}.csv") for row in run.config.swept_rows}
     sweeps = pd.concat([table.assign(row=row) for row, table in tables.items()])
-    drawn, axes = _panels(len(SWEPT), len(SWEPT), 5, 3.6)
-    for axis, metric in zip(axes, SWEPT, strict=True):
-        for (row, sampler), part in sweeps.groupby(["row", "sampler"], sort=False):
-            part = part.sort_values("network_calls")
-            axis.plot(
-                part["network_calls"],
-                part[metric],
+    settings = list(sweeps["setting"].unique())
+    drawn, axes = _panels(len(SWEPT) * len(settings), len(SWEPT), 4.4, 3.2)
+    for k, axis in enumerate(axes):
+        setting, metric = settings[k // len(SWEPT)], SWEPT[k % len(SWEPT)]
+        own = sweeps[sweeps["setting"] == setting]
+        for (row, sampler), part in own.groupby(["row", "sampler"], sort=False):
+            line = part[part["varied"] == "steps"].sort_values("network_calls")
+            (drawn_line,) = axis.plot(
+                line["network_calls"],
+                line[metric],
                 marker="o",
                 ms=3,
                 label=f"{title_of(row)}: {sampler}",
             )
-        axis.set(xlabel="network calls per image", ylabel=METRICS[metric].heading, xscale="log")
-    axes[-1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
+            star = part[(part["chosen"] == 1) & (row in run.config.chosen_rows)]
+            colour = drawn_line.get_color()
+            axis.scatter(star["network_calls"], star[metric], 60, colour, "*", zorder=3)
+        axis.set(
+            title=SETTINGS[setting].title,
+            xlabel="network calls per image",
+            ylabel=METRICS[metric].heading,
+            xscale="log",
+        )
+    axes[len(SWEPT) - 1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
     drawn.tight_layout()
     return drawn
 

@@ -37,6 +37,7 @@ def _line(record: dict[str, Any], what: str) -> str:
 def write_findings(rows: list[str], differences: list[dict[str, Any]], results: Results) -> None:
     """Write ``findings.md`` from the paired differences."""
     found = {(d["method"], d["baseline"], d["setting"], d["metric"]): d for d in differences}
+    measured = [s for s in SETTINGS if any(d["setting"] == s for d in differences)]
     references = against("reference")
     verb = "compares" if len(references) == 1 else "compare"
     lines = [
@@ -44,7 +45,7 @@ def write_findings(rows: list[str], differences: list[dict[str, Any]], results: 
         "",
         "Paired differences of per-image means with 95 % bootstrap intervals over test images. "
         "A claim is supported where the interval lies on its side of 0, contradicted where it lies on "
-        "the other, undecided where it holds 0. In the cross-reference setting "
+        "the other, undecided where it holds 0. In the setting cross "
         f"{enumerated(against('truth'))} compare with the sketch's own truth, which the reference does "
         f"not show; {enumerated(references, '`{}`')} {verb} with the reference. {enumerated(of_sets())} "
         "speak of whole image sets, so they have no paired interval here.",
@@ -59,7 +60,7 @@ def write_findings(rows: list[str], differences: list[dict[str, Any]], results: 
         lines += head
         for claim in claims:
             what = f"{title_of(claim.better)} − {title_of(claim.worse)}"
-            for setting in SETTINGS:
+            for setting in measured:
                 for metric in of_images():
                     lines.append(_line(found[claim.better, claim.worse, setting, metric], what))
     lines += ["", f"## {EASIER.name}", *head]

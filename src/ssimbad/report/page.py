@@ -14,19 +14,20 @@ from ssimbad.files import whole_folder, write_text
 from ssimbad.methods import title_of
 from ssimbad.report.figures import FIGURES
 from ssimbad.report.html import render
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import SETTINGS, exact, inferred
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ssimbad.data.test_set import TestSet
+    from ssimbad.data.image_set import ImageSet
     from ssimbad.layout import Results
 
 _FILES = {
     "table.csv": "every number, one a line",
     "findings.md": "which of the paper's claims this run bears out",
     "comparisons.csv": "paired differences between rows, with intervals",
-    "systems.csv": "parameters, steps, images and network calls of each row",
+    "systems.csv": "what each row is, took to train and takes to colorize, and its spread over noise",
+    "common_calls.csv": "all swept rows at one number of network calls, on validation images",
     "oracle.csv": "oracle guidance, which sees the ground truth; not part of the table",
     "times.csv": "time and memory of every job",
     "config.yaml": "the whole config",
@@ -34,11 +35,15 @@ _FILES = {
 }
 
 
-def write_gallery(test_set: TestSet, results: Results) -> None:
-    """Write ``gallery/<kind>/<name>.png``: what the rows' images are to be seen beside."""
+def write_gallery(test_set: ImageSet, results: Results) -> None:
+    """Write ``gallery/<kind>/<name>.png``: what the rows' images are to be seen beside.
+
+    The truth of a setting is the best there is: in the cross-reference setting the exact one, if known.
+    """
     with whole_folder(results.gallery) as part:
-        kinds = ("sketch", "truth", *(f"reference_{setting}" for setting in SETTINGS))
-        for kind in kinds:
+        settings = inferred()
+        kinds = [f"{kind}_{setting}" for kind in ("reference", "truth") for setting in settings]
+        for kind in ("sketch", *kinds):
             (part / kind).mkdir()
 
         def save(kind: str, name: str, pixels: Tensor) -> None:
@@ -47,8 +52,9 @@ def write_gallery(test_set: TestSet, results: Results) -> None:
 
         for name in test_set.names:
             save("sketch", name, test_set.sketches([name]))
-            save("truth", name, test_set.truth([name]))
-            for setting in SETTINGS:
+            for setting in settings:
+                known = exact(setting, list(test_set.partners))
+                save(f"truth_{setting}", name, test_set.truth([name], known))
                 _, reference = test_set.inputs([name], setting)
                 save(f"reference_{setting}", name, to_pixels(reference))
 
@@ -58,7 +64,7 @@ def write_page(
     table: str,
     attribution: str,
     drawn: list[str],
-    test_set: TestSet,
+    test_set: ImageSet,
     results: Results,
 ) -> None:
     """Write ``index.html``.
@@ -74,7 +80,7 @@ def write_page(
     page = render(
         "index.html.jinja",
         table=table,
-        settings={name: setting.title for name, setting in SETTINGS.items()},
+        settings={setting: SETTINGS[setting].title for setting in inferred()},
         attribution=attribution,
         figures={name: FIGURES[name].caption for name in drawn},
         files={name: text for name, text in _FILES.items() if (results.root / name).exists()},

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ssimbad.evaluation.metrics import METRICS, against, enumerated, of_images, of_sets
+from ssimbad.evaluation.metrics import METRICS, SWEPT, against, enumerated, of_images, of_sets
 from ssimbad.evaluation.records import to_csv
-from ssimbad.files import write_json, write_text
+from ssimbad.files import read_text, write_json, write_text
 from ssimbad.methods import Run, title_of
 from ssimbad.paper import PAPER
 from ssimbad.report.html import render
+from ssimbad.settings import SETTINGS, exact, images_of, inferred
 
 if TYPE_CHECKING:
     from ssimbad.evaluation.compare import Measurement
+    from ssimbad.evaluation.schema import SearchConfig
     from ssimbad.layout import Results
 
 COLUMNS = [
@@ -34,26 +37,86 @@ def _cell(record: dict[str, Any], form: str) -> str:
     return f"{text} [{record['ci_low']:{form}}, {record['ci_high']:{form}}]"
 
 
-def _page(records: list[dict[str, Any]]) -> pd.DataFrame:
+def _page(
+    records: list[dict[str, Any]],
+    settings: list[str],
+    metrics: list[str],
+    paper: bool,
+    calls: dict[str, float] | None = None,
+) -> pd.DataFrame:
+    """A line for each row and setting, a column for each metric; the paper's numbers in one beside them.
+
+    Args:
+        records: the numbers.
+        settings, metrics: those shown.
+        paper: whether the paper's numbers are.
+        calls: network calls an image, by row, for a column; None: no such column.
+    """
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for record in records:
-        if record["seed"] is not None:
+        if record["seed"] is not None or record["setting"] not in settings:
             continue
         key = record["method"], record["setting"]
         line = lines.setdefault(key, {"method": title_of(key[0]), "setting": key[1]})
+        if calls:
+            line["calls"] = f"{calls[key[0]]:g}"
         metric = METRICS[record["metric"]]
         line[metric.heading] = _cell(record, metric.format)
-    published = [name for name in METRICS if any(name == metric for _, _, metric in PAPER)]
-    paper = f"paper: {' / '.join(METRICS[name].title for name in published)}"
-    for key, line in lines.items():
-        known = [
-            format(value, METRICS[name].format)
-            for name in published
-            if (value := PAPER.get((*key, name))) is not None
-        ]
-        line[paper] = " / ".join(known) or "–"
-    headings = (metric.heading for metric in METRICS.values())
-    return pd.DataFrame(lines.values(), columns=["method", "setting", *headings, paper])
+    headings = [METRICS[name].heading for name in metrics]
+    if paper:
+        published = _published()
+        headings.append(f"paper: {' / '.join(METRICS[name].title for name in published)}")
+        for key, line in lines.items():
+            known = [
+                format(value, METRICS[name].format)
+                for name in published
+                if (value := PAPER.get((*key, name))) is not None
+            ]
+            line[headings[-1]] = " / ".join(known) or "–"
+    return pd.DataFrame(
+        lines.values(), columns=["method", "setting", *(["calls"] if calls else []), *headings]
+    )
+
+
+def _published() -> list[str]:
+    return [name for name in METRICS if any(name == metric for _, _, metric in PAPER)]
+
+
+def _pages(
+    records: list[dict[str, Any]], settings: list[str], calls: dict[str, float]
+) -> dict[str, pd.DataFrame]:
+    """The tables of the numbers by what stands above each; nothing above the main one.
+
+    A setting stands in it with the best truth there is; where that is not the paper's, another has the
+    paper's way of measuring.
+    """
+    best = [exact(setting, settings) for setting in settings if images_of(setting) == setting]
+    main = [name for name, metric in METRICS.items() if metric.main]
+    replaced = len(best) < len(settings)
+    pages = {"": _page(records, best, main, not replaced, calls)}
+    if replaced:
+        own = [setting for setting in settings if images_of(setting) == setting]
+        pages["As the paper measures: cross against the sketch's own image:"] = _page(
+            records, own, _published(), paper=True
+        )
+    if further := [name for name in METRICS if name not in main]:
+        pages["Further metrics:"] = _page(records, best, further, paper=False)
+    return pages
+
+
+def told_sampling(sampling: dict[str, Any] | None) -> str:
+    """A sampling section's values in a few words; a dash where nothing is sampled in steps."""
+    if not sampling:
+        return "–"
+    rest = dict(sampling)
+    words = [f"{rest.pop('sampler', 'ddim')} {rest.pop('steps', '')}".strip()]
+    usual = {"guidance": 1.0, "last_call": False, "spacing": "own", "sigma_max": 0.0}
+    words += [
+        f"{key.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{key}: {value}"
+        for key, value in rest.items()
+        if usual.get(key) != value
+    ]
+    return ", ".join(words)
 
 
 def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[str, Any]]:
@@ -61,7 +124,8 @@ def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[s
     records = []
     made = {row: runs for (row, _), runs in found.items()}  # alike in all settings
     for row, runs in made.items():
-        infer = next(iter(runs.values()))["provenance"]["infer"]
+        one = next(iter(runs.values()))
+        infer = one["provenance"]["infer"]
         header = infer.get("header", {})
         stages = header.get("stages", [])
         records.append(
@@ -70,8 +134,12 @@ def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[s
                 "parameters": infer["parameters"],
                 "optimizer_steps": sum(stage["steps"] for stage in stages),
                 "images_seen": sum(stage["steps"] * stage["batch"] for stage in stages),
+                "sampling": told_sampling(infer.get("sampling")),
+                "chosen_by": infer.get("choice", {}).get("metric"),
                 "network_calls": infer["network_calls"],
                 "loss_networks": " ".join(n["network"] for n in header.get("loss_networks", [])),
+                "seconds_per_image": infer["seconds"] / (len(inferred()) * one["n"]),
+                "noise_spread": infer["noise_spread"]["levels"],
             }
         )
     return records
@@ -84,23 +152,65 @@ def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
             "parameters": f"{r['parameters']:,}",
             "optimizer steps": f"{r['optimizer_steps']:,}",
             "images seen": f"{r['images_seen']:,}",
+            "sampling": r["sampling"],
             "network calls per image": f"{r['network_calls']:g}",
+            "seconds per image": f"{r['seconds_per_image']:.2g}",
+            "spread over noise": f"{r['noise_spread']:.2f}",
             "loss networks": r["loss_networks"] or "–",
         }
         for r in records
     )
 
 
-def _notes(entry: Measurement, seeds: int, data: list[str]) -> list[str]:
+def _chosen_note(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[str]:
+    """Which rows sample as the sweep chose, by what, if any."""
+    made = {
+        row: next(iter(runs.values()))["provenance"]["infer"] for (row, _), runs in found.items()
+    }
+    choices = {row: infer["choice"] for row, infer in made.items() if "choice" in infer}
+    if not choices:
+        return []
+    first = next(iter(choices.values()))
+    return [
+        f"Sampling of {', '.join(map(title_of, choices))}: chosen by {METRICS[first['metric']].title}, mean "
+        f"over settings, on {first['images']} validation images (sweep/ROW.csv has all that was tried). "
+        "Other rows sample as the config says."
+    ]
+
+
+_TRUTHS = {
+    "own": "the sketch's own image",
+    "recoloured": "the sketch's own drawing in the reference's colours",
+}
+
+
+def _notes(
+    found: dict[tuple[str, str], dict[int, Measurement]], settings: list[str], data: list[str]
+) -> list[str]:
+    seeds = max(len(runs) for runs in found.values())
+    by_setting = {setting: next(iter(runs.values())) for (_, setting), runs in found.items()}
+    entry = by_setting[settings[0]]
+    spread = entry["provenance"]["infer"]["noise_spread"]
+    floors = [
+        f"{setting} {' / '.join(format(own['floor'][name], METRICS[name].format) for name in of_sets())}"
+        for setting, own in by_setting.items()
+    ]
+
     def noted(names: list[str]) -> str:
         return " ".join(METRICS[name].note for name in names if METRICS[name].note).format(**entry)
 
     notes = [
         f"{entry['n']} test images at {entry['size']} px; [low, high]: 95 % bootstrap interval of the "
-        f"mean over images. All metrics but {enumerated(against('reference'))} compare with the truth of "
-        "the sketch, in the cross-reference setting too, where the reference is another identity.",
+        f"mean over images. All metrics but {enumerated(against('reference'))} compare with the truth: "
+        + "; ".join(f"{name}, {_TRUTHS[SETTINGS[name].truth]}" for name in settings)
+        + ". Cross references are other identities.",
         noted(of_images()),
         noted(of_sets()),
+        f"Floor: {' / '.join(METRICS[name].title for name in of_sets())} of training images against the "
+        f"truth, which other identities' pictures reach: {'; '.join(floors)}.",
+        "Spread over noise: standard deviation of a pixel, in levels of 255, over "
+        f"{spread['samples']} noises of {spread['images']} images, same-reference; 0: sketch and reference "
+        "alone make the image. Seconds per image are of the machine that colorized.",
         "paper: arXiv 2506.04283, on 579 Danbooru faces at 256 px; not comparable in absolute terms "
         "unless the run is on those.",
     ]
@@ -145,25 +255,90 @@ def write_tables(
     Returns:
         The table as an HTML fragment.
     """
-    entry = next(iter(next(iter(found.values())).values()))
-    notes = _notes(entry, max(len(runs) for runs in found.values()), data)
+    settings = list(dict.fromkeys(setting for _, setting in found))
+    notes = _notes(found, settings, _chosen_note(found) + data)
     made = systems(found)
-    page, systems_page = _page(records), _systems_page(made)
+    calls = {line["method"]: line["network_calls"] for line in made}
+    pages = _pages(records, settings, calls)
+    pages |= {"What each row is and took:": _systems_page(made)}
     write_text(results.root / "table.csv", table_csv(records))
     write_json(results.root / "metrics.json", _nested(records))
     write_text(results.root / "systems.csv", to_csv(made, list(made[0])))
     bullets = "\n".join(f"- {note}" for note in notes)
     write_text(
         results.root / "table.md",
-        f"{page.to_markdown(index=False)}\n\n{systems_page.to_markdown(index=False)}\n\n{bullets}\n",
+        "".join(
+            f"{above}\n\n{page.to_markdown(index=False)}\n\n".lstrip()
+            for above, page in pages.items()
+        )
+        + f"{bullets}\n",
     )
     comments = "\n".join(f"% {note}" for note in notes)
-    bodies = "\n".join(_latex(frame) for frame in (page, systems_page))
+    bodies = "\n".join(f"% {above}\n{_latex(page)}" for above, page in pages.items())
     write_text(results.root / "table.tex", f"{comments}\n{bodies}")
-    tables = [frame.to_html(index=False, border=0) for frame in (page, systems_page)]
+    tables = {above: page.to_html(index=False, border=0) for above, page in pages.items()}
     fragment = render("tables.html.jinja", tables=tables, notes=notes)
     write_text(results.root / "table.html", render("table.html.jinja", table=fragment))
     return fragment
+
+
+def write_common_calls(rows: list[Run], sweep: SearchConfig, results: Results) -> str:
+    """Write ``common_calls.{csv,md}``: swept rows at one number of network calls, each as it is then best.
+
+    Args:
+        rows: those.
+        sweep: its config, which names the number.
+        results: where the sweep's records lie.
+
+    Returns:
+        The table as an HTML fragment, empty where there are no rows.
+    """
+    metric, records = sweep.objective, []
+    for row in rows:
+        tried = pd.read_csv(io.StringIO(read_text(results.sweep / f"{row}.csv")))
+        at = list(tried.columns)
+        keys = at[at.index("sampler") : at.index("network_calls")]
+        tried = tried[tried["network_calls"] == sweep.common_calls]
+        if tried.empty:
+            continue
+        tried = tried.assign(way=tried[keys].astype(str).agg(" ".join, axis=1))
+        means = METRICS[metric].better * tried.groupby("way", sort=False)[metric].mean()
+        for line in tried[tried["way"] == means.idxmax()].to_dict("records"):
+            records.append(
+                {
+                    "method": str(row),
+                    "setting": line["setting"],
+                    "sampling": told_sampling({key: line[key] for key in keys}),
+                    "network_calls": sweep.common_calls,
+                    **{name: line[name] for name in SWEPT},
+                    "n": line["n"],
+                }
+            )
+    columns = ["method", "setting", "sampling", "network_calls", *SWEPT, "n"]
+    write_text(results.root / "common_calls.csv", to_csv(records, columns))
+    if not records:
+        write_text(results.root / "common_calls.md", "No row's ways of sampling were measured.\n")
+        return ""
+    page = pd.DataFrame(
+        {
+            "method": title_of(record["method"]),
+            "setting": record["setting"],
+            "sampling": record["sampling"],
+            **{METRICS[m].heading: format(record[m], METRICS[m].format) for m in SWEPT},
+        }
+        for record in records
+    )
+    title = f"All swept rows at {sweep.common_calls} network calls an image"
+    note = (
+        f"Means over {records[0]['n']} validation images, not of the test set: what the sweep measured. Of a"
+        f" row's ways of sampling with so many calls, the best in {METRICS[metric].title} over all settings."
+    )
+    write_text(
+        results.root / "common_calls.md",
+        f"## {title}\n\n{page.to_markdown(index=False)}\n\n{note}\n",
+    )
+    table = page.to_html(index=False, border=0)
+    return render("common_calls.html.jinja", title=title, table=table, note=note)
 
 
 def _latex(frame: pd.DataFrame) -> str:

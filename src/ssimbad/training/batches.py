@@ -69,7 +69,7 @@ class RawBatch:
             reference=reference,
             target=to_unit(pixels),
             warp=mapped,
-            redrawn=torch.tensor(self.redrawn, device=device),
+            redrawn=torch.tensor(self.redrawn).to(device, non_blocking=True),
         )
 
 

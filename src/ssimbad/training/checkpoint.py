@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from ssimbad.errors import UserError
 from ssimbad.files import whole_file
 from ssimbad.methods import methods, model_of
-from ssimbad.methods.base import TrainedMethod
+from ssimbad.methods.base import NetworkMethod
 from ssimbad.networks.schema import UNetConfig
 from ssimbad.noise.transforms import Phi
 from ssimbad.rng import torch_generator
@@ -24,16 +24,18 @@ if TYPE_CHECKING:
 _KEY = "ssimbad"
 
 
-def build(name: str, section: Section, unet: UNetConfig, phi: Phi, seed: int) -> TrainedMethod:
+def build(
+    name: str, section: Section | None, unet: UNetConfig, phi: Phi, seed: int
+) -> NetworkMethod:
     """A method with freshly drawn weights, which depend on (seed, method) only."""
     kind = model_of(name)
-    assert issubclass(kind, TrainedMethod)
+    assert issubclass(kind, NetworkMethod)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_generator(seed, "weights", name).initial_seed())
         return kind(section, unet, phi)
 
 
-def save(path: Path, method: TrainedMethod, header: dict[str, Any]) -> None:
+def save(path: Path, method: NetworkMethod, header: dict[str, Any]) -> None:
     """Write the method's weights and ``header``, whole or not at all."""
     weights = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
     with whole_file(path) as part:
@@ -55,7 +57,7 @@ def read_header(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a checkpoint of ssimbad, or damaged") from None
 
 
-def load(path: Path) -> tuple[TrainedMethod, dict[str, Any]]:
+def load(path: Path) -> tuple[NetworkMethod, dict[str, Any]]:
     """Rebuild a method from its checkpoint: in evaluation mode, with the header.
 
     Raises:
@@ -63,11 +65,10 @@ def load(path: Path) -> tuple[TrainedMethod, dict[str, Any]]:
     """
     header = read_header(path)
     try:
-        section, kind = methods()[header["method"]].section, model_of(header["method"])
-        assert section is not None
-        assert issubclass(kind, TrainedMethod)
+        schema, kind = methods()[header["method"]].section, model_of(header["method"])
+        assert issubclass(kind, NetworkMethod)
         method = kind(
-            section.model_validate(header["section"]),
+            schema.model_validate(header["section"]) if schema else None,
             UNetConfig.model_validate(header["unet"]),
             Phi(**header["phi"]),
         )

@@ -51,12 +51,13 @@ from ssimbad.training.lightning import (
 )
 from ssimbad.training.objective import objectives
 from ssimbad.training.optimizer import build, clip_gradients
-from ssimbad.training.schema import RefineConfig, Schedule, learning_rate
+from ssimbad.training.schema import Schedule, learning_rate
 
 if TYPE_CHECKING:
     from ssimbad.data.schema import WarpConfig
     from ssimbad.data.store import Split
-    from ssimbad.methods.base import Batch, TrainedMethod
+    from ssimbad.methods.base import Batch, NetworkMethod
+    from ssimbad.methods.declaration import Stage
     from ssimbad.schema import Section
     from ssimbad.training.objective import ByProgress, Objective
     from ssimbad.training.state import SavedState
@@ -69,8 +70,10 @@ class TrainingStage:
     """How a stage of a method is trained; with the weights it starts from, all that decides the outcome.
 
     Attributes:
-        schedule: how to optimise, counted in steps; a :class:`RefineConfig` for the refinement stage.
-        refinement: that stage's part of the method's section, None for the first stage.
+        name: ``train`` or ``refine``, by which randomness is drawn.
+        schedule: how to optimise, counted in steps; a ``RefineConfig`` where it is on the images that the
+            method makes.
+        refinement: the part of that name of the method's section, where the stage is the refinement.
         train, validation: the splits; the latter may be empty where it does not choose.
         warp: how references are warped.
         redrawn: the share of training references that are another drawing in the image's colours.
@@ -80,6 +83,7 @@ class TrainingStage:
         world: the processes that share the batches, in one process group.
     """
 
+    name: Stage
     schedule: Schedule
     refinement: Section | None
     train: Split
@@ -90,11 +94,6 @@ class TrainingStage:
     weights: str
     device: torch.device
     world: World = SINGLE
-
-    @property
-    def name(self) -> str:
-        """``train`` or ``refine``."""
-        return "refine" if isinstance(self.schedule, RefineConfig) else "train"
 
     def draws(self, address: str, number: int, images: int) -> Draws:
         """The randomness of batch ``number``, of so many images in all, for training or validation."""
@@ -107,7 +106,7 @@ class _Module(LightningModule):
 
     def __init__(
         self,
-        method: TrainedMethod,
+        method: NetworkMethod,
         stage: TrainingStage,
         objective_at: ByProgress,
         validation_objective: Objective,
@@ -127,8 +126,10 @@ class _Module(LightningModule):
         self.validation_batches = EvaluationBatches(
             stage.validation, stage.warp, stage.seed, self.config.batch, stage.world
         )
-        self.training_sum: dict[str, float] = {}
-        self.last_loss = math.nan
+        # On the training device, where reading them would make the host wait for it.
+        self.training_sum: dict[str, Tensor | float] = {}
+        self.last_loss = torch.tensor(math.nan)
+        self.first_bad = torch.tensor(-1)  # step whose loss was not finite
         self.validation_sum = 0.0
         self.validation_count = 0
         self.asked_to_stop = False  # this process was
@@ -168,17 +169,22 @@ class _Module(LightningModule):
         losses = self.objective_at(step / self.config.steps)(batch, draws)
         values = torch.stack(list(losses.values()))
         means = self.together(values.detach().float(), "mean")
-        for name, value in zip(losses, means.tolist(), strict=True):
+        for name, value in zip(losses, means, strict=True):
             self.training_sum[name] = self.training_sum.get(name, 0.0) + value
-        total = means.sum()
-        if not torch.isfinite(total):
-            raise UserError(
-                f"{self.stage.name}: the loss is {total.item()} at step {step}; the last good state is kept"
-            )
-        self.last_loss = total.item()
+        self.last_loss = means.sum()
+        good = torch.isfinite(self.last_loss) | (self.first_bad.to(means.device) >= 0)
+        self.first_bad = torch.where(good, self.first_bad.to(means.device), step)
         if step % _LOG_EVERY == 0:
-            self.trainer.loggers[0].log_metrics({"train/loss": self.last_loss}, step)
+            self.check_finite()
+            self.trainer.loggers[0].log_metrics({"train/loss": self.last_loss.item()}, step)
         return values.sum()
+
+    def check_finite(self) -> None:
+        """Stop where a loss since the last check was not finite, before what it spoilt is kept."""
+        if (step := int(self.first_bad)) >= 0:
+            raise UserError(
+                f"{self.stage.name}: the loss is not finite at step {step}; the last good state is kept"
+            )
 
     def validation_step(self, batch: Batch | None, number: int) -> None:
         if batch is None:
@@ -198,7 +204,7 @@ class _Module(LightningModule):
         return total / count if count else None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["training_sum"] = self.training_sum
+        checkpoint["training_sum"] = {k: float(v) for k, v in self.training_sum.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.training_sum = checkpoint["training_sum"]
@@ -223,13 +229,21 @@ class _Average(WeightAveraging):
     """Moving average whose decay warms up as (1 + n)/(10 + n)."""
 
     def __init__(self, decay: float) -> None:
-        def update(average: Tensor, current: Tensor, count: Tensor) -> Tensor:
-            if not average.is_floating_point():  # a counter among the buffers
-                return current
-            n = float(count)
-            return torch.lerp(current, average, min(decay, (1 + n) / (10 + n)))
+        def update(averages: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+            if not averages[0].is_floating_point():  # counters among the buffers
+                torch._foreach_copy_(averages, current)
+                return
+            assert self._average_model is not None
+            n = float(self._average_model.n_averaged)
+            torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + n) / (10 + n)))
 
-        super().__init__(avg_fn=update)
+        super().__init__(multi_avg_fn=update)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        assert self._average_model is not None
+        # Its count is asked for in every step, and a GPU's would make the host wait for the step.
+        self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights of the method."""
@@ -281,6 +295,8 @@ class _Keeper(Checkpoint):
             self._stop(trainer)
 
     def _save(self, trainer: Trainer) -> None:
+        assert isinstance(trainer.lightning_module, _Module)
+        trainer.lightning_module.check_finite()
         if not trainer.is_global_zero:
             trainer.save_checkpoint(self.saved.file)  # writes nothing, but waits for who does
             return
@@ -295,11 +311,12 @@ class _Keeper(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, _Module)
+        pl_module.check_finite()
         step = trainer.global_step
         count = step - (self.history[-1]["step"] if self.history else 0)
         record = {"step": step, "lr": learning_rate(pl_module.config, step - 1)}
-        record |= {f"train_{k}": v / count for k, v in pl_module.training_sum.items()}
-        losses = {"last_batch": pl_module.last_loss}
+        record |= {f"train_{k}": float(v) / count for k, v in pl_module.training_sum.items()}
+        losses = {"last_batch": pl_module.last_loss.item()}
         validation = pl_module.validation_loss()
         if validation is not None:
             losses["validation"] = record["validation"] = validation
@@ -338,7 +355,7 @@ class _Progress(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, _Module)
         if trainer.global_step % _LOG_EVERY == 0:
-            self.bar.set_postfix(loss=f"{pl_module.last_loss:.4f}", refresh=False)
+            self.bar.set_postfix(loss=f"{pl_module.last_loss.item():.4f}", refresh=False)
         self.bar.update(trainer.global_step - self.bar.n)
 
     def on_train_end(self, *_: Any) -> None:
@@ -371,7 +388,7 @@ def _hardware(device: torch.device, world: World) -> dict[str, Any]:
 
 
 def fit(
-    method: TrainedMethod, stage: TrainingStage, saved: SavedState, label: str
+    method: NetworkMethod, stage: TrainingStage, saved: SavedState, label: str
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Train a stage of ``method``, which ends with the best validated weights.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ssimbad.methods.base import RefinedMethod
+from ssimbad.methods.base import SampledMethod, TrainedMethod
 from ssimbad.training.losses import refinement_losses
 from ssimbad.training.schema import RefineConfig
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from ssimbad.methods.base import Batch, TrainedMethod
+    from ssimbad.methods.base import Batch, NetworkMethod
     from ssimbad.methods.draws import Draws
     from ssimbad.schema import Section
     from ssimbad.training.schema import Schedule
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def objectives(
-    method: TrainedMethod,
+    method: NetworkMethod,
     config: Schedule,
     refinement: Section | None,
     weights: str,
@@ -34,8 +34,8 @@ def objectives(
 
     Args:
         method: the method.
-        config: how to optimise; a :class:`RefineConfig` for the refinement stage.
-        refinement: that stage's part of the method's section, None for the first stage.
+        config: how to optimise; a :class:`RefineConfig` where it is on the images that the method makes.
+        refinement: the part of that name of the method's section, where the stage is the refinement.
         weights: where loss networks' weights may come from.
         device: where loss networks go.
 
@@ -43,15 +43,15 @@ def objectives(
         UserError: weights, or an extra package a loss needs, cannot be had.
     """
     if not isinstance(config, RefineConfig):
+        assert isinstance(method, TrainedMethod)
         networks = method.load_loss_networks(weights, device)
         return lambda done: method.training_losses, method.validation_losses, networks
-    assert isinstance(method, RefinedMethod)
-    assert refinement is not None
-    rollout, trajectory, whole = method.rollout, method.trajectory, refinement
+    assert isinstance(method, SampledMethod)
+    rollout, trajectory = method.rollout, method.trajectory
     distances, networks = refinement_losses(config.strategy, config.clamp, weights, device)
 
     def at(done: float) -> Objective:
-        part = trajectory(whole, done)
+        part = None if refinement is None else trajectory(refinement, done)
 
         def objective(batch: Batch, draws: Draws) -> dict[str, Tensor]:
             images = rollout(batch, draws, part)

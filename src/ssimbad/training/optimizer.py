@@ -24,8 +24,12 @@ def orthogonalized(matrices: list[Tensor]) -> list[Tensor]:
     Newton–Schulz: X ← aX + b(XXᵀ)X + c(XXᵀ)²X, run on the smaller Gram matrices alone, those of one size
     together, whose polynomials multiply X once at the end.
     """
+    if not matrices:
+        return []
     wide = [x if x.shape[0] <= x.shape[1] else x.T for x in matrices]
-    wide = [x / x.norm().add_(1e-7) for x in wide]
+    norms = torch._foreach_norm(wide)
+    torch._foreach_add_(norms, 1e-7)
+    wide = list(torch._foreach_div(wide, norms))
     a, b, c = _COEFFICIENTS
     found: dict[int, Tensor] = {}
     for size in {len(x) for x in wide}:
@@ -41,6 +45,14 @@ def orthogonalized(matrices: list[Tensor]) -> list[Tensor]:
         assert total is not None
         found |= {k: polynomial @ wide[k] for k, polynomial in zip(chosen, total, strict=True)}
     return [found[k] if x.shape[0] <= x.shape[1] else found[k].T for k, x in enumerate(matrices)]
+
+
+def _scale(kernel: Tensor) -> float:
+    rows, columns = kernel.shape[0], kernel[0].numel()
+    scale = max(1.0, rows / columns) ** 0.5
+    # Attention's logits are a product of two pointwise kernels' outputs: at the larger kernels' rate they
+    # run away.
+    return scale * _POINTWISE if kernel.shape[-1] == 1 else scale
 
 
 class Muon(torch.optim.AdamW):
@@ -61,24 +73,26 @@ class Muon(torch.optim.AdamW):
             if not group.get("muon"):
                 continue
             kernels = [kernel for kernel in group["params"] if kernel.grad is not None]
-            directions = []
+            if not kernels:
+                continue
             for kernel in kernels:
-                state = self.state[kernel]
-                if not state:
+                if not self.state[kernel]:
                     # AdamW's loading of states expects a step count in each.
-                    state["step"] = torch.zeros(())
-                    state["momentum"] = torch.zeros_like(kernel)
-                state["step"] += 1
-                momentum = state["momentum"].mul_(_MOMENTUM).add_(kernel.grad)
-                directions.append(kernel.grad.add(momentum, alpha=_MOMENTUM).flatten(1))
-            for kernel, update in zip(kernels, orthogonalized(directions), strict=True):
-                scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-                if kernel.shape[-1] == 1:
-                    # Attention's logits are a product of two such kernels' outputs: at the larger
-                    # kernels' rate they run away.
-                    scale *= _POINTWISE
-                kernel.mul_(1 - group["lr"] * group["weight_decay"])
-                kernel.add_(update.view_as(kernel), alpha=-group["lr"] * scale)
+                    self.state[kernel]["step"] = torch.zeros(())
+                    self.state[kernel]["momentum"] = torch.zeros_like(kernel)
+            # All kernels in one call of each kind: a GPU would wait for a call a kernel.
+            gradients = [kernel.grad for kernel in kernels]
+            momenta = [self.state[kernel]["momentum"] for kernel in kernels]
+            torch._foreach_add_([self.state[kernel]["step"] for kernel in kernels], 1)
+            torch._foreach_mul_(momenta, _MOMENTUM)
+            torch._foreach_add_(momenta, gradients)
+            directions = torch._foreach_add(gradients, momenta, alpha=_MOMENTUM)
+            updates = orthogonalized([direction.flatten(1) for direction in directions])
+            torch._foreach_mul_(kernels, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_mul_(updates, [-group["lr"] * _scale(kernel) for kernel in kernels])
+            shaped = [u.view_as(kernel) for u, kernel in zip(updates, kernels, strict=True)]
+            torch._foreach_add_(kernels, shaped)
+            for kernel in kernels:
                 kernel.grad = None  # so that AdamW passes it by
         super().step()
         return loss

@@ -14,11 +14,16 @@ from ssimbad.training.losses import STRATEGIES
 class Schedule(Section):
     """Optimisation of one stage by AdamW."""
 
-    steps: int = Field(ge=0, description="optimizer steps; 0: epochs says how many")
+    steps: int = Field(
+        ge=0, description="optimizer steps; 0: epochs or images says how many, in its own unit"
+    )
     epochs: int = Field(
         ge=0,
-        description="passes over the training images, the unit of warmup and checkpoint_every too;"
-        " 0: all three are counted in steps",
+        description="passes over the training images, the unit of warmup and checkpoint_every then",
+    )
+    images: int = Field(
+        ge=0,
+        description="images seen, whatever the batch, the unit of warmup and checkpoint_every then",
     )
     batch: int = Field(
         ge=1, description="images a step, of all processes (devices × nodes) together"
@@ -29,7 +34,7 @@ class Schedule(Section):
     min_lr: float = Field(
         ge=0, description="AdamW's learning rate at the end; others' in proportion"
     )
-    warmup: int = Field(ge=0, description="linear warm-up, in steps or epochs")
+    warmup: int = Field(ge=0, description="linear warm-up, in steps, epochs or images")
     schedule: Literal["linear", "cosine", "cosine-counted-twice"] = Field(
         description="linear, cosine: down once; cosine-counted-twice (published): every epoch counts as"
         " two, so that the rate is down half-way and at its full height in the end; needs epochs"
@@ -46,7 +51,7 @@ class Schedule(Section):
         description="Lightning's name of the number format; 16-mixed is bf16-mixed on a CPU"
     )
     checkpoint_every: int = Field(
-        ge=1, description="steps or epochs between validations and saved states"
+        ge=1, description="steps, epochs or images between validations and saved states"
     )
     keep: int = Field(ge=1, description="best checkpoints kept while training")
     choose_by: Literal["validation", "last_batch"] = Field(
@@ -56,15 +61,16 @@ class Schedule(Section):
 
     @model_validator(mode="after")
     def _one_unit(self) -> Schedule:
-        if (self.steps > 0) == (self.epochs > 0):
-            raise ValueError(
-                f"one of steps ({self.steps}) and epochs ({self.epochs}) must be above 0, the other 0"
-            )
-        if self.epochs and max(self.warmup, self.checkpoint_every) > self.epochs:
-            raise ValueError(
-                f"warmup ({self.warmup}) and checkpoint_every ({self.checkpoint_every}) are counted"
-                f" in epochs here, of which there are {self.epochs}"
-            )
+        lengths = {unit: getattr(self, unit) for unit in ("steps", "epochs", "images")}
+        if sum(length > 0 for length in lengths.values()) != 1:
+            told = ", ".join(f"{unit} ({length})" for unit, length in lengths.items())
+            raise ValueError(f"one of {told} must be above 0, the others 0")
+        for unit in ("epochs", "images"):
+            if lengths[unit] and max(self.warmup, self.checkpoint_every) > lengths[unit]:
+                raise ValueError(
+                    f"warmup ({self.warmup}) and checkpoint_every ({self.checkpoint_every}) are counted"
+                    f" in {unit} here, of which there are {lengths[unit]}"
+                )
         if self.schedule == "cosine-counted-twice" and not self.epochs:
             raise ValueError("schedule cosine-counted-twice needs epochs to count")
         return self
@@ -105,19 +111,22 @@ _Any = TypeVar("_Any", bound=Schedule)
 def in_steps(config: _Any, images: int) -> _Any:
     """The same schedule with ``steps``, ``warmup`` and ``checkpoint_every`` counted in optimizer steps.
 
-    Batches run over the ends of epochs, so ``epochs`` need not be a whole number of steps; it is kept.
+    Batches run over the ends of epochs, so neither epochs nor images need be a whole number of steps; both
+    are kept.
 
     Args:
         config: as the config file has it.
         images: number of training images.
     """
-    if not config.epochs:
+    length = config.epochs or config.images
+    if not length:
         return config
+    seen = images if config.epochs else 1
 
-    def steps(epochs: int) -> int:
-        return math.ceil(epochs * images / config.batch)
+    def steps(count: int) -> int:
+        return math.ceil(count * seen / config.batch)
 
-    lengths = {"steps": config.epochs} | {
+    lengths = {"steps": length} | {
         key: getattr(config, key) for key in ("warmup", "checkpoint_every")
     }
     return config.model_copy(update={key: steps(value) for key, value in lengths.items()})

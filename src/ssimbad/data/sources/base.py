@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ssimbad.schema import Section
 
 SPLITS = ("train", "validation", "test")
+HELD_OUT = SPLITS[1:]
+"""Splits whose images are colorized, not trained on."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,18 @@ class Source(ABC):
         """Another drawing in an item's colours, (size, size, 3) uint8 RGB; None where there is none.
 
         Where :attr:`redrawn_share` is above 0, every training item has one.
+        """
+        return None
+
+    @property
+    def recolours(self) -> bool:
+        """Whether it can render an image's own drawing in another's colours."""
+        return False
+
+    def recoloured(self, item: Item, colours: Item, size: int) -> np.ndarray | None:
+        """An item's own drawing in another item's colours, (size, size, 3) uint8 RGB.
+
+        It is what the cross-reference setting asks for. None unless :attr:`recolours`.
         """
         return None
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ssimbad.diffusion.schema import TIMESTEPS, Spacing
 from ssimbad.methods.declaration import Declaration, Row
+from ssimbad.methods.schema import Unrolled
 from ssimbad.schema import Section
 
 _SPACING = "leading (published): 1, 1 + Δ, …; trailing: …, 999"
@@ -27,7 +28,7 @@ class AnimeDiffusionSampling(Section):
     )
 
 
-class AnimeDiffusionRefinement(Section):
+class AnimeDiffusionRefinement(Unrolled):
     """Finetuning through DDIM from the truth's inversion."""
 
     steps: int = Field(ge=1, le=TIMESTEPS, description="DDIM steps unrolled (published: 10)")
@@ -42,9 +43,10 @@ class AnimeDiffusionRefinement(Section):
     timeless_inversion: bool = Field(
         description="invert without telling the network the timestep (published code: true)"
     )
-    checkpointing: bool = Field(
-        description="recompute activations in the backward pass: memory of one step, a third more time"
-    )
+
+    def passes(self, updates: int) -> int:
+        """Network passes for an image of each batch, with the inversion's, which have no gradient."""
+        return updates * (self.steps + self.inversion_steps - 1)
 
 
 class AnimeDiffusionConfig(Section):
@@ -59,9 +61,11 @@ METHOD = Declaration(
     section=AnimeDiffusionConfig,
     refinement=AnimeDiffusionRefinement,
     sampling=AnimeDiffusionSampling,
-    usual_sampling={"steps": 2, "timesteps": "trailing", "eta": 1.0, "guidance": 1.0},
+    usual_sampling={"steps": 10, "timesteps": "leading", "eta": 1.0, "guidance": 1.0},
     rows={
         "animediffusion": Row("AnimeDiffusion, pretrained", "train"),
-        "animediffusion_finetuned": Row("AnimeDiffusion, finetuned", "refine"),
+        "animediffusion_finetuned": Row(
+            "AnimeDiffusion, finetuned", "refine", part="refined_sampling"
+        ),
     },
 )

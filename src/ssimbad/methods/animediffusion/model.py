@@ -60,10 +60,10 @@ class AnimeDiffusion(RefinedMethod):
         noise = draws.noise(target)
         condition = draws.dropout(batch.condition(), self.config.conditioning_dropout)
         noisy = add_noise(target, t, noise)
-        predicted = self.network(torch.cat([noisy, condition], 1), t.to(target))
+        predicted = self.network(torch.cat([noisy, condition], 1), t.to(target, non_blocking=True))
         return {"noise": ((predicted - noise) ** 2).mean()}
 
-    def rollout(self, batch: Batch, draws: Draws, refinement: Section) -> Tensor:
+    def rollout(self, batch: Batch, draws: Draws, refinement: Section | None) -> Tensor:
         """DDIM from the inverted truth; the inversion has no gradient."""
         assert isinstance(refinement, AnimeDiffusionRefinement)
         target, condition = batch.target, batch.condition()

@@ -19,7 +19,11 @@ METHOD = Declaration(
     section=EDMConfig,
     refinement=RefinementConfig,
     sampling=SamplingConfig,
-    usual_sampling=USUAL_SAMPLING,
+    usual_sampling=USUAL_SAMPLING | {"steps": 10},
     denoiser=True,
-    rows={"edm": Row("EDM", "train"), "edm_refined": Row("EDM, with refinement", "refine")},
+    rows={
+        "edm": Row("EDM", "train"),
+        "edm_refined": Row("EDM, with refinement", "refine", part="refined_sampling"),
+        "edm_log": Row("EDM, evenly in ln σ", "train", of="edm", part="log_spacing"),
+    },
 )

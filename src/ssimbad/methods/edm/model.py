@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ssimbad.methods.denoising import DenoisingMethod
 from ssimbad.methods.edm import EDMConfig
+from ssimbad.noise.transforms import EDM as SPACING
 
 if TYPE_CHECKING:
     from ssimbad.methods.draws import Draws
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class EDM(DenoisingMethod):
-    """Trained on ln σ ~ N(p_mean, p_std²), sampled at σ evenly spaced in ln σ, c_noise = ln(σ)/4."""
+    """Trained on ln σ ~ N(p_mean, p_std²), sampled at σ evenly spaced in σ^(1/7), c_noise = ln(σ)/4."""
 
     def __init__(self, section: Section, unet: UNetConfig, phi: Phi) -> None:
         assert isinstance(section, EDMConfig)
-        super().__init__(section, unet, dataclasses.replace(phi, name="ln(sigma)", c=0.0))
+        super().__init__(section, unet, dataclasses.replace(phi, name=SPACING, c=0.0))
         self.p_mean, self.p_std = section.p_mean, section.p_std
 
     def noise_code(self, sigma: Tensor) -> Tensor:

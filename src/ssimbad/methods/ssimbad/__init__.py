@@ -18,7 +18,10 @@ METHOD = Declaration(
     denoiser=True,
     rows={
         "ssimbad": Row("SSIMBaD, without refinement", "train"),
-        "ssimbad_refined": Row("SSIMBaD, with refinement", "refine"),
+        "ssimbad_refined": Row("SSIMBaD, with refinement", "refine", part="refined_sampling"),
+        "ssimbad_longer": Row(
+            "SSIMBaD, pretrained longer", "refine", on_images=False, passes_of="ssimbad_refined"
+        ),
         "ssimbad_few_steps": Row(
             "SSIMBaD, with refinement, few steps", "refine", of="ssimbad_refined", part="few_steps"
         ),

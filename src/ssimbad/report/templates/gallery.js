@@ -10,7 +10,7 @@ function show() {
     ["Sketch", file("gallery", "sketch", name)],
     [partner === name ? "Reference" : "Reference: " + partner,
      file("gallery", "reference_" + setting, name)],
-    ["Truth", file("gallery", "truth", name)],
+    ["Truth", file("gallery", "truth_" + setting, name)],
     ...data.rows.map(([id, label]) => [label, file("images", id, setting, name)])];
   gallery.replaceChildren(...shown.map(([label, source]) => {
     const figure = document.createElement("figure"), image = new Image();

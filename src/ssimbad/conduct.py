@@ -1,0 +1,205 @@
+"""A run's work up to the test set's images in one process: for a machine that has no Snakemake.
+
+What it did is noted, so that it goes on where it was stopped, and so that Snakemake can finish the run on
+another machine without making anything anew.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssimbad.dvc_adoption import output_of
+from ssimbad.errors import UserError
+from ssimbad.files import read_json, sha256_file, write_json, write_text
+from ssimbad.interruption import Stopped, exit_on_sigterm, hold
+from ssimbad.methods import Run
+from ssimbad.phases import jobs
+from ssimbad.phases.code import code_of
+from ssimbad.phases.slices import PhaseConfig, digest, phase_json
+from ssimbad.provenance import digests
+
+if TYPE_CHECKING:
+    from ssimbad.config.schema import Config
+    from ssimbad.layout import Results
+
+    Job = tuple[str, Run | None]
+
+_CONDUCTED = ("data", "phi", "train", "refine", "sweep", "infer")
+
+
+def needed_by(job: Job, config: Config) -> list[Job]:
+    """The jobs whose results a job reads."""
+    phase, run = job
+    if phase == "data":
+        return []
+    needed: list[Job] = [("data", None)]
+    if phase in ("train", "refine"):
+        needed.append(("phi", None))
+    if run is None or phase == "train":
+        return needed
+    if phase == "refine":
+        return [*needed, ("train", run.pretrained)]
+    if run.stage != "none":
+        needed.append((run.stage, run.trained))
+    if phase == "infer" and Run(run.row) in config.chosen_rows:
+        needed.append(("sweep", Run(run.row)))
+    return needed
+
+
+def in_order(config: Config) -> list[Job]:
+    """The jobs, row after row as the table has them, so that what there is time for can be used."""
+    known = [job for job in jobs(config) if job[0] in _CONDUCTED]
+    order: dict[Job, None] = {}
+
+    def add(job: Job) -> None:
+        for needed in needed_by(job, config):
+            add(needed)
+        order.setdefault(job)
+
+    for run in config.runs:
+        add(("infer", run))
+    for job in known:
+        add(job)
+    return list(order)
+
+
+def keys_of(config: Config) -> dict[Job, str]:
+    """Of each job a digest of all that decides what it makes: config, code, and the jobs it builds on."""
+    keys: dict[Job, str] = {}
+    for job in in_order(config):
+        phase, run = job
+        code = sorted(digests(code_of(phase, run)).items())
+        parts = [phase_json(config, phase, run), code, [keys[n] for n in needed_by(job, config)]]
+        keys[job] = digest(repr(parts))
+    return keys
+
+
+def _name(job: Job) -> str:
+    phase, run = job
+    return phase if run is None else f"{phase} {run}"
+
+
+def _left_by(job: Job, results: Results) -> Path:
+    """The file that says that a job's results are whole."""
+    phase, run = job
+    if run is None:
+        return {"data": results.data / "manifest.json", "phi": results.phi / "phi.json"}[phase]
+    if phase == "sweep":
+        return results.choice(run)
+    return results.images(run) / "infer.json" if phase == "infer" else results.checkpoint(run)
+
+
+def _records(results: Results) -> dict[str, Any]:
+    if not results.conducted.exists():
+        return {}
+    records = read_json(results.conducted)
+    if not isinstance(records, dict) or not all(isinstance(r, dict) for r in records.values()):
+        raise UserError(f"{results.conducted}: not a record of jobs")
+    return records
+
+
+def done(config: Config, results: Results) -> dict[Job, bool]:
+    """Of each job whether its results are there, made by this config and code from results that are, too.
+
+    Raises:
+        UserError: the record of jobs is not readable.
+    """
+    records, keys = _records(results), keys_of(config)
+    found: dict[Job, bool] = {}
+    for job, key in keys.items():
+        record, path = records.get(_name(job), {}), _left_by(job, results)
+        found[job] = (
+            all(found[needed] for needed in needed_by(job, config))
+            and record.get("key") == key
+            and path.is_file()
+            and record.get("sha256") == sha256_file(path)
+        )
+    return found
+
+
+def _note_time(path: Path, seconds: float) -> None:
+    """As Snakemake notes a job's time and memory, of which this process knows the most of all its jobs."""
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    write_text(path, f"s\tmax_rss\n{seconds:.4f}\t{rss:.2f}\n")
+
+
+def conduct(config: Config, results: Results, minutes: float | None = None) -> None:
+    """Run each job that is not done yet.
+
+    Args:
+        config: the config.
+        results: where everything lies.
+        minutes: stop after so many, as at a SIGTERM: a training saves its state; None: run to the end.
+
+    Raises:
+        UserError: another run is at work there; jobs failed, told once all that do not need them are done; or
+            the time is up (:class:`~ssimbad.interruption.Stopped`).
+    """
+    hold(results.root)
+    keys, finished = keys_of(config), done(config, results)
+    failed: dict[Job, str] = {}
+    if minutes is not None:
+        timer = threading.Timer(60 * minutes, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.daemon = True
+        timer.start()
+    for number, job in enumerate(keys, 1):
+        phase, run = job
+        told = f"{number}/{len(keys)} {_name(job)}"
+        if finished[job]:
+            print(f"{told}: is there", flush=True)
+            continue
+        if any(needed in failed for needed in needed_by(job, config)):
+            failed[job] = ""
+            continue
+        exit_on_sigterm()  # a training has put its own handler in the place of this one
+        start = time.monotonic()
+        try:
+            import_module(f"ssimbad.phases.{phase}").run(PhaseConfig(config, phase, run), results)
+        except Stopped:
+            raise
+        except UserError as error:
+            failed[job] = f"{_name(job)}: {error}"
+            continue
+        seconds = time.monotonic() - start
+        print(f"{told}: {seconds:.1f} s", flush=True)
+        _note_time(results.benchmark(phase, run), seconds)
+        path = _left_by(job, results)
+        record = {"key": keys[job], "sha256": sha256_file(path), "seconds": round(seconds, 1)}
+        write_json(results.conducted, _records(results) | {_name(job): record})
+    if failed:
+        raise UserError("\n".join(told for told in failed.values() if told))
+
+
+def adopt(config: Config, overlays: list[Path], results: Results) -> str:
+    """Have Snakemake take what :func:`conduct` made, here or on another machine, as its own.
+
+    The store may be made here anew: what else there is counts where the store's manifest is the same.
+
+    Args:
+        config: the config, merged.
+        overlays: its files, as Snakemake is to read them.
+        results: where everything lies.
+
+    Returns:
+        A sentence on how much was taken.
+
+    Raises:
+        UserError: nothing was conducted here, or Snakemake fails.
+    """
+    if not results.conducted.exists():
+        raise UserError(f"{results.conducted}: no such file: `ssimbad run` has made nothing here")
+    finished = done(config, results)
+    targets = [str(_left_by(job, results)) for job, there in finished.items() if there]
+    if targets:
+        files = ["--configfile", *map(str, overlays)] if overlays else []
+        output_of(
+            "snakemake", *targets, "--touch", "--forceall", "--cores", "1", "--quiet", "all", *files
+        )
+    return f"{len(targets)} of {len(finished)} jobs adopted"
