@@ -6,13 +6,15 @@ CONFIG ?=
 CORES ?= all
 BIN := .venv/bin
 READY := .venv/.ready
+# As one word of the shell, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
 LIMIT := $(if $(filter-out all,$(CORES)),OMP_NUM_THREADS=$(CORES))
 
 .PHONY: reproduce test test-quick pull lint benchmark benchmark-gpu
 
 reproduce: $(READY)
-	@$(if $(CONFIG),$(BIN)/ssimbad config --config $(CONFIG) > /dev/null)
-	@$(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
+	@$(if $(CONFIG),$(BIN)/ssimbad config --config $(call quoted,$(CONFIG)) > /dev/null)
+	@$(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(call quoted,$(CONFIG)))
 
 # One process a core: each test computes on one.
 PYTEST := OMP_NUM_THREADS=1 CORES=$(CORES) $(BIN)/python -m pytest -n $(if $(filter all,$(CORES)),logical,$(CORES))
@@ -42,8 +44,12 @@ benchmark: $(READY)
 benchmark-gpu: $(READY)
 	@$(BIN)/python -m benchmarks.gpu
 
+# Python is asked for its version before anything is installed; what an earlier try left goes.
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
+	@$(if $(PYTHON),,echo "make: no python3.11 found: install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo "make: $(PYTHON) is not Python 3.11: name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(if $(wildcard $(READY)),,--clear) .venv
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 from snakemake.io import IOFile
+from snakemake.settings.types import DeploymentMethod
 
 from ssimbad.config.files import load, values_of, write_merged
 from ssimbad.data.schema import STORE
-from ssimbad.dvc_adoption import check_adopted
+from ssimbad.dvc_adoption import check_adopted, check_within
 from ssimbad.errors import UserError
-from ssimbad.files import refusal
+from ssimbad.files import refusal, write_if_new
 from ssimbad.interruption import ASKED_BY, begin_run, leave_with_dvc
 from ssimbad.layout import Results
 from ssimbad.machine import speak_utf8
@@ -21,15 +22,25 @@ from ssimbad.phases.resources import KEPT_PAGES, gpus_of, threads_of
 from ssimbad.phases.slices import phase_json
 from ssimbad.settings import inferred
 
-speak_utf8()
+# Snakemake is in --directory by now, and its arguments are seen from where it was started.
+has_moved = any(a.startswith(("-d", "--directory")) for a in sys.orig_argv)
+speak_utf8(os.environ.get("PWD", ".") if has_moved else ".")
 
-# Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not. It is told
-# who asked, so that it leaves when that one is killed; and a SIGTERM to all of them is its to answer: the
-# shell and `tee` stay until it has.
-shell.prefix(
-    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {ASKED_BY}=$PPID;"
-    " trap '' TERM; "
-)
+# Rules call the `ssimbad` of the environment that snakemake itself runs in, activated or not, or of the one that
+# --sdm conda makes. It is told who asked, so that it leaves when that one is killed; and a SIGTERM to all of
+# them is its to answer: the shell and `tee` stay until it has.
+IN_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+OWN = "" if IN_CONDA else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+shell.prefix(f"export {OWN} {ASKED_BY}=$PPID; trap '' TERM; ")
+
+ROOT = Path(workflow.basedir).resolve()
+ENVIRONMENT = str(ROOT / "environment.yml")
+if IN_CONDA and workflow.is_main_process:
+    # Snakemake copies the file elsewhere, from where the files that it names are not seen.
+    text = Path(ENVIRONMENT).read_text()
+    text = text.replace("requirements.lock", str(ROOT / "requirements.lock"))
+    ENVIRONMENT = str(Path(".snakemake/environment.yml").resolve())
+    write_if_new(Path(ENVIRONMENT), text.replace("-e .", f"-e {ROOT}"))
 
 os.environ.setdefault("GLIBC_TUNABLES", KEPT_PAGES)
 
@@ -56,6 +67,7 @@ try:
         values_of(given) if workflow.modifier.is_main_snakefile() else config,
         BASE,
     )
+    check_within(CONFIG.results)
 except UserError as error:
     refuse(error)
 

@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_colorize(commands)
     text = "every phase up to the test set's images in this process, without Snakemake"
     command = commands.add_parser("run", help=text, description=text)
-    command.add_argument("--config", action="append", default=[], type=Path, metavar="FILE")
+    command.add_argument("--config", action="append", default=[], type=_path, metavar="FILE")
     command.add_argument(
         "--minutes",
         type=float,
@@ -104,10 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     text = "measure generated images against the real ones of the same names"
     command = commands.add_parser("measure", help=text, description=text)
-    command.add_argument("real", type=Path, metavar="REAL", help="a folder of images")
-    command.add_argument("generated", type=Path, metavar="GENERATED", help="another")
+    command.add_argument("real", type=_path, metavar="REAL", help="a folder of images")
+    command.add_argument("generated", type=_path, metavar="GENERATED", help="another")
     command.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="for measured.csv and measured.json"
+        "--out", type=_path, metavar="FOLDER", help="for measured.csv and measured.json"
     )
     command.add_argument(
         "--device", dest="device_name", default="auto", help="auto, cpu, cuda or cuda:N"
@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         action="append",
         default=[],
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="of a `ssimbad run`; without it, what DVC brought is taken over",
     )

@@ -93,6 +93,21 @@ def _stages() -> dict[str, Any]:
     return stages
 
 
+def check_within(results: str) -> None:
+    """Refuse a results folder that DVC cannot keep, before its first stage does any work.
+
+    Raises:
+        UserError: DVC runs this, and the folder is not one below the project's.
+    """
+    if "DVC_STAGE" not in os.environ:
+        return
+    if Path(results).is_absolute() or ".." in Path(results).parts:
+        raise UserError(
+            f"results: {shown(results)}: must be a folder below that of dvc.yaml, as `results` is, for DVC to"
+            " keep it; snakemake alone writes anywhere"
+        )
+
+
 def check_adopted(results: Path, is_known: Callable[[str], bool]) -> None:
     """Stop before results that DVC brought are made anew.
 

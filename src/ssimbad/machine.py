@@ -26,15 +26,21 @@ def processors() -> int:
     return given or len(os.sched_getaffinity(0))
 
 
-def speak_utf8() -> None:
+def speak_utf8(folder: str = ".") -> None:
     """Start this process anew in Python's UTF-8 mode where the locale is of another encoding.
 
     Names, files and messages are Unicode's. Locales of ISO-8859-1, GBK or EUC-JP lack letters of theirs.
+
+    Args:
+        folder: where it was started.
     """
     if sys.getfilesystemencoding().lower() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         sys.stdout.flush()
+        os.chdir(folder)
         os.environ["PYTHONUTF8"] = "1"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        # Its very bytes: not all that a locale lets in can be written in it again.
+        command = Path("/proc/self/cmdline").read_bytes().split(b"\0")[:-1]
+        os.execvp(command[0], command)
     for stream in (sys.stdout, sys.stderr):
         # PYTHONIOENCODING may ask for another one all the same.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

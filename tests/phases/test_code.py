@@ -20,7 +20,7 @@ from ssimbad.provenance import digests, packages
 CONDUCT = re.compile(
     r"ssimbad(\.phases(\.code|\.slices)?|\.provenance|\.config(\..*)?|\.schema|(\.\w+)+\.schema)?"
     rf"|ssimbad\.methods\.(declaration|{'|'.join(methods())})|ssimbad\.data\.sources(\..*)?|ssimbad\.training\.state"
-    r"|ssimbad\.(layout|files|errors|interruption)"
+    r"|ssimbad\.(layout|files|errors|interruption|machine)"
 )
 """What brings values to a phase or notes what it ran: config, schemas, declarations, places of files."""
 ROWS = ["reference", "ssimbad", "ssimbad_refined"]

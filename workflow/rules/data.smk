@@ -10,7 +10,7 @@ rule data:
     benchmark:
         benchmark_of("data")
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     threads: threads_of("data", CONFIG, CORES)
     resources:
         **granted("data"),
@@ -35,7 +35,7 @@ rule phi:
     benchmark:
         benchmark_of("phi")
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     threads: threads_of("phi", CONFIG, CORES)
     resources:
         **granted("phi"),

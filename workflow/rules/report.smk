@@ -34,7 +34,7 @@ rule report:
     benchmark:
         benchmark_of("report")
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     resources:
         **granted("report"),
     params:

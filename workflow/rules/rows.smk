@@ -16,7 +16,7 @@ rule train:
         row=runs_of("train"),
     priority: 10
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     threads: threads_of("train", CONFIG, CORES)
     resources:
         **granted("train"),
@@ -44,7 +44,7 @@ rule refine:
         row=runs_of("refine"),
     priority: 10
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     threads: threads_of("refine", CONFIG, CORES)
     resources:
         **granted("refine"),
@@ -68,7 +68,7 @@ rule sweep:
     benchmark:
         benchmark_of("sweep")
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     threads: threads_of("sweep", CONFIG, CORES)
     resources:
         **granted("sweep"),
@@ -93,7 +93,7 @@ rule infer:
     benchmark:
         benchmark_of("infer")
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     threads: threads_of("infer", CONFIG, CORES)
     resources:
         **granted("infer"),
@@ -117,7 +117,7 @@ rule evaluate:
     benchmark:
         benchmark_of("evaluate")
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     threads: threads_of("evaluate", CONFIG, CORES)
     resources:
         **granted("evaluate"),
@@ -140,7 +140,7 @@ rule oracle:
     benchmark:
         benchmark_of("oracle")
     conda:
-        "../../environment.yml"
+        ENVIRONMENT
     threads: threads_of("oracle", CONFIG, CORES)
     resources:
         **granted("oracle"),
