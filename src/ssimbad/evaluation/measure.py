@@ -234,8 +234,8 @@ class Measurer:
     def measure_run(self, run: Run, setting: str, results: Results) -> dict[str, Any]:
         """As :meth:`measure`, of a run's images in a setting; with the setting's :meth:`floor`."""
         folder = results.images(run) / images_of(setting)
-        # What hands the reference back is made of the test images themselves.
-        found = self.measure(folder, setting, run.row != "reference", f"{run} {setting}")
+        # The images of the copy row are the test images themselves, warped.
+        found = self.measure(folder, setting, run.method != "reference", f"{run} {setting}")
         return found | {"floor": self.floor(setting)}
 
 
