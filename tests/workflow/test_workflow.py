@@ -194,7 +194,15 @@ def test_a_second_run_has_nothing_to_do(finished: Results) -> None:
     [
         (
             "ssimbad: {refinement: {steps: 3}}",
-            {(p, "ssimbad_refined") for p in ("refine", "sweep", "infer", "evaluate", "oracle")},
+            {
+                *(
+                    (p, "ssimbad_refined")
+                    for p in ("refine", "sweep", "infer", "evaluate", "oracle")
+                ),
+                # What takes as many network passes.
+                *((p, "regression") for p in ("train", "infer", "evaluate")),
+                *((p, "ssimbad_longer") for p in ("refine", "infer", "evaluate")),
+            },
         ),
         ("phi: {choice: atan(sigma)}", None),
         ("rows: [reference]", set()),
@@ -206,7 +214,8 @@ def test_a_change_reruns_what_reads_it(
     """Which phases read a key, tests/test_config.py says of many more."""
     planned = planned_jobs(snakemake(finished.root, "-n", overlay=overlay))
     if rerun is None:
-        copied = {("data", ""), ("infer", "reference"), ("evaluate", "reference")}
+        untrained = {(p, row) for p in ("infer", "evaluate") for row in ("reference", "fill")}
+        copied = {("data", ""), *untrained}
         every = {(rule, run or "") for rule, run in jobs(load_merged(finished.config))}
         rerun = every - copied
     assert planned == rerun | {("report", "")}
