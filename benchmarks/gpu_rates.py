@@ -127,7 +127,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks_gpu_rates.json"))
     given = parser.parse_args()
     start, device = time.monotonic(), device_of(given.device)
-    peak, entries = _peak(device, given.matrix), []
+    peak = _peak(device, given.matrix)
+    entries: list[dict[str, Any]] = []
     head = {"machine": machine(device), "code": code_version({}), "packages": packages()}
     for name, size, batch, how in _cases(given.sizes, given.batches):
         if time.monotonic() - start > given.seconds:

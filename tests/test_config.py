@@ -80,6 +80,8 @@ def test_every_config_file_is_valid_and_names_its_own_folder() -> None:
         ("scft.recipe.optimizer", "muon", "no such key"),
         ("scft.trunk", "resnet", "'auto', 'vgg16' or 'vgg19'"),
         ("refine.nonsense", 1, "1: no such key: keys here are steps, epochs, images, batch"),
+        ("ssimbad.sampling.spacing", "cube(sigma)", "must be own, sigma, ln(sigma)"),
+        ("oracle.gradient", "none", "'network' or 'step'"),
         ("ssimbad.sampling.step", 3, "keys here are sampler, steps"),
         ("unet.width", 6, "multiple of"),
         ("unet.groups", 3, "multiple of"),

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from ssimbad.config.schema import validate
 from ssimbad.data.image_set import ImageSet
 from ssimbad.evaluation.compare import read_runs, table
 from ssimbad.layout import Results
 from ssimbad.report.page import write_gallery, write_page
 from ssimbad.report.table import write_tables
 from ssimbad.settings import SETTINGS, Setting
-from tests.conftest import phase_of, run_phase, tiny_values
+from tests.conftest import NO_COUNTS, phase_of, picture, run_phase, tiny_values
 
 
 def test_a_setting_put_into_the_table_is_colorized_measured_and_shown(
@@ -43,3 +44,31 @@ def test_a_setting_put_into_the_table_is_colorized_measured_and_shown(
     assert (results.gallery / f"reference_one/{first}.png").exists()
     write_page(["reference"], page, "", [], test_set, results)
     assert 'value="one"> one-reference</label>' in (results.root / "index.html").read_text()
+
+
+def test_the_exact_truth_is_measured_against_where_the_source_renders_it() -> None:
+    values = tiny_values()
+    assert validate(values).settings == ["same", "cross", "cross_exact"]
+    values["data"] |= {"source": "folder"}
+    assert validate(values).settings == ["same", "cross"]
+
+
+def test_a_store_without_the_exact_truth_has_the_papers_settings_alone(tmp_path: Path) -> None:
+    results, values = Results(tmp_path / "results"), tiny_values()
+    (tmp_path / "in").mkdir()
+    for i in range(12):
+        picture(i).save(tmp_path / f"in/{i}.png")
+    values["data"] |= {
+        "source": "folder",
+        "folder": {"path": str(tmp_path / "in"), "validation": 0.2, "test": 0.3} | NO_COUNTS,
+    }
+    run_phase(values, "data", results)
+    for phase in ("infer", "evaluate"):
+        run_phase(values, phase, results, "reference")
+    written = {path.stem for path in results.metrics("reference").iterdir()}
+    assert written == {"same", "cross"}
+    measured = ImageSet(results.data, "test", values["seed"], phase_of(values, "data").data.warp)
+    write_gallery(measured, results)
+    first = measured.names[0]
+    truths = [results.gallery / f"truth_{setting}/{first}.png" for setting in ("same", "cross")]
+    assert truths[0].read_bytes() == truths[1].read_bytes()

@@ -99,6 +99,8 @@ def _numbers(stored: dict[str, Any], again: dict[str, Any]) -> list[str]:
         for metric, value in stored["metrics"].items()
         if not _close(value, again["metrics"].get(metric))
     ]
+    if not _close(stored["floor"], again["floor"]):
+        faults.append("floor: other values when measured again")
     wrong = [
         name
         for name in stored["per_image"].keys() | again["per_image"].keys()

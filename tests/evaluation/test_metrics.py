@@ -239,6 +239,9 @@ def test_the_kernel_distances_interval_compares_no_image_with_itself() -> None:
     expected = np.quantile(values, [0.025, 0.975])
     assert kernel_interval(x, y, draws) == pytest.approx(tuple(expected))
     assert expected[0] < kernel_distance(x, y) < expected[1]
+    # Of two pairs, the resamples of one of them alone say nothing.
+    alone = kernel_interval(x[:2], y[:2], np.array([[0, 0], [0, 1], [1, 1]]))
+    assert alone == pytest.approx((kernel_distance(x[:2], y[:2]),) * 2)
 
 
 def test_kernel_distance_of_one_distribution_is_zero_on_average() -> None:

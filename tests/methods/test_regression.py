@@ -1,6 +1,5 @@
 """Plain regression: one call, the refined rows' losses, and as many network passes as refined SSIMBaD."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ssimbad.layout import Results
 from ssimbad.methods.regression.model import Regression
 from ssimbad.noise.transforms import RATIONAL, Phi
 from ssimbad.similarity import ssim
+from ssimbad.training.checkpoint import read_header
 from ssimbad.training.objective import objectives
 from ssimbad.training.schema import RefineConfig
 from tests.conftest import (
@@ -85,8 +85,7 @@ def controls(prepared: Results, tmp_path: Path) -> dict[str, dict]:
         *(("refine", "ssimbad_refined"), ("refine", "ssimbad_longer")),
     ):
         run_phase(values, phase, results, row)
-        run_phase(values, "infer", results, row)
-        headers[row] = json.loads((results.images(row) / "infer.json").read_text())["header"]
+        headers[row] = read_header(results.checkpoint(row))
     return headers
 
 

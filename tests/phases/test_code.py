@@ -67,7 +67,7 @@ def test_what_is_listed_holds_all_that_running_a_phase_runs(ran: dict[str, list[
     [
         ("ssimbad.data.store", {"phi", "train", "refine", "infer", "evaluate", "sweep", "oracle"}),
         ("ssimbad.devices", {"phi", "train", "refine", "infer", "evaluate", "sweep", "oracle"}),
-        ("ssimbad.data.xdog", {"data"}),
+        ("ssimbad.data.xdog", {"data", "sweep", "evaluate", "oracle"}),
         ("ssimbad.noise.search", {"phi"}),
         ("ssimbad.training.loop", {"train", "refine"}),
         ("ssimbad.phases.train", {"train"}),

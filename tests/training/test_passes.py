@@ -45,6 +45,13 @@ def test_a_change_of_refinement_changes_what_its_controls_read() -> None:
     values = tiny_values()
     before = [phase_of(values, "train", row).digest for row in ("regression", "ssimbad")]
     values["ssimbad"]["refinement"]["steps"] = 5
+    # What changes no number of passes does not.
+    values["refine"]["lr"] = 1.0
+    values["train"]["keep"] += 1
+    longer = phase_of(values, "refine", "ssimbad_longer")
+    values["refine"]["lr"] = 2.0
+    assert phase_of(values, "refine", "ssimbad_longer").digest == longer.digest
+    values["train"]["keep"] -= 1
     after = [phase_of(values, "train", row).digest for row in ("regression", "ssimbad")]
     assert before[0] != after[0]
     assert before[1] == after[1]

@@ -94,6 +94,11 @@ CHANGES: dict[str, tuple[Callable[[Results], object], str, bool]] = {
         r"metrics/ssimbad/same.json: metrics.psnr: is .* measured again",
         True,
     ),
+    "a floor": (
+        lambda r: edit(r.metrics("ssimbad") / "same.json", lambda v: v["floor"].update(fid=1.0)),
+        "metrics/ssimbad/same.json: floor: other values when measured again",
+        True,
+    ),
     "an origin": (backdate, "metrics/ssimbad/same.json: changed since the report was made", False),
     "a checkpoint": (retrain, "metrics/ssimbad/same.json: does not match its checkpoint", True),
     "a pretrained one": (
@@ -104,6 +109,11 @@ CHANGES: dict[str, tuple[Callable[[Results], object], str, bool]] = {
     "a pretrained one that is gone": (
         lambda r: r.checkpoint("ssimbad").unlink(),
         r"metrics/ssimbad_refined/same.json: .*checkpoints/train/ssimbad.safetensors: no such file",
+        True,
+    ),
+    "the choice of sampling": (
+        lambda r: edit(r.choice("ssimbad"), lambda v: v.update(value=0.0)),
+        "metrics/ssimbad/same.json: does not match the choice of its sampling",
         True,
     ),
     "the table": (polish, "table.csv: ssimbad_refined same psnr: not what", True),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ssimbad.evaluation.metrics import of_images, of_sets
-from ssimbad.evaluation.statistics import bootstrap_interval
-from ssimbad.files import read_json
+from ssimbad.evaluation.statistics import bootstrap
+from ssimbad.files import read_json, read_text
 from ssimbad.paper import CLAIMS, EASIER, MAIN
-from ssimbad.settings import SETTINGS
+from ssimbad.settings import SETTINGS, exact
 
 Measurement = dict[str, Any]
 """The JSON of one row, seed and setting."""
@@ -38,11 +40,9 @@ def read_runs(
 
 
 def _values(runs: dict[int, Measurement], metric: str) -> np.ndarray:
-    """A per-image metric, averaged over seeds: (N,) in the order of names."""
+    """A per-image metric: (S, N), seeds as they come, images in the order of their names."""
     names = sorted(next(iter(runs.values()))["per_image"])
-    return np.array(
-        [[run["per_image"][name][metric] for name in names] for run in runs.values()]
-    ).mean(0)
+    return np.array([[run["per_image"][name][metric] for name in names] for run in runs.values()])
 
 
 def table(
@@ -50,8 +50,8 @@ def table(
 ) -> list[dict[str, Any]]:
     """A record for each number: of every seed where there are several, then of their mean.
 
-    The mean's interval is a bootstrap over images of each image's mean over seeds; ``spread`` is the
-    standard deviation of the seeds' values.
+    The mean's interval is a bootstrap over seeds and images; ``spread`` is the standard deviation of the
+    seeds' values.
     """
     records: list[dict[str, Any]] = []
     for (row, setting), runs in found.items():
@@ -68,8 +68,8 @@ def table(
             if None not in values:
                 whole |= {"value": float(np.mean(values)), "spread": float(np.std(values, ddof=1))}
             if metric in of_images():
-                low, high = bootstrap_interval(_values(runs, metric), resamples, seed)
-                whole |= {"ci_low": low, "ci_high": high}
+                mean = bootstrap(_values(runs, metric), resamples, seed)
+                whole |= {"ci_low": mean.low, "ci_high": mean.high}
             records.append(label | {"seed": None, "n": n} | whole)
     return records
 
@@ -77,38 +77,62 @@ def table(
 def comparisons(
     found: dict[tuple[str, str], dict[int, Measurement]], resamples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Paired differences of per-image metrics, ``method`` minus ``baseline``, with intervals.
+    """Paired differences of per-image metrics, ``method`` minus ``baseline``, with intervals and p.
 
-    Every row against :data:`MAIN`, the pairs of the claims, and every row's two settings of
-    :data:`EASIER`.
+    Every row against :data:`~ssimbad.paper.MAIN`, the pairs of the claims, and every row's settings of
+    :data:`~ssimbad.paper.EASIER`. Seeds are paired, too: a refined row's goes on from its pretrained row's. A
+    row without seeds is the same beside each of another's.
     """
     rows = list(dict.fromkeys(row for row, _ in found))
+    settings = list(dict.fromkeys(setting for _, setting in found))
     pairs = [(row, MAIN) for row in rows if row != MAIN]
     pairs += [(claim.better, claim.worse) for claim in CLAIMS]
     sides = [
         ((method, setting), (baseline, setting))
         for method, baseline in dict.fromkeys(pairs)
         if method in rows and baseline in rows
-        for setting in dict.fromkeys(setting for _, setting in found)
+        for setting in settings
     ]
-    sides += [((row, EASIER.better), (row, EASIER.worse)) for row in rows]
+    worse = dict.fromkeys((exact(EASIER.worse, settings), EASIER.worse))
+    sides += [((row, EASIER.better), (row, other)) for row in rows for other in worse]
     records = []
     for (method, setting), (baseline, other) in sides:
         for metric in of_images():
-            difference = _values(found[method, setting], metric) - _values(
-                found[baseline, other], metric
+            own, others = (
+                _values(found[side], metric) for side in ((method, setting), (baseline, other))
             )
-            low, high = bootstrap_interval(difference, resamples, seed)
+            difference = bootstrap(own - others, resamples, seed)
             records.append(
                 {
                     "method": method,
                     "baseline": baseline,
                     "setting": setting if setting == other else f"{setting} - {other}",
                     "metric": metric,
-                    "difference": float(difference.mean()),
-                    "ci_low": low,
-                    "ci_high": high,
-                    "n": len(difference),
+                    "difference": difference.value,
+                    "ci_low": difference.low,
+                    "ci_high": difference.high,
+                    "p": difference.p,
+                    "n": own.shape[1],
+                    "seeds": max(len(own), len(others)),
                 }
             )
     return records
+
+
+def last_fall(histories: list[Path]) -> float | None:
+    """By what part of itself the validation loss fell in a training's last checkpoint interval, mean over
+    seeds; None where too little of it was taken.
+
+    Args:
+        histories: of each seed's training, losses by step.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    falls = []
+    for path in histories:
+        lines = list(csv.DictReader(io.StringIO(read_text(path))))
+        losses = [float(line["validation"]) for line in lines[-2:] if line.get("validation")]
+        if len(losses) == 2 and losses[0]:
+            falls.append((losses[0] - losses[1]) / abs(losses[0]))
+    return sum(falls) / len(falls) if falls else None

@@ -232,10 +232,11 @@ class Measurer:
         return {metric: METRICS[metric].compute(*sets) for metric in of_sets()}
 
     def measure_run(self, run: Run, setting: str, results: Results) -> dict[str, Any]:
-        """As :meth:`measure`, of a run's images in a setting."""
+        """As :meth:`measure`, of a run's images in a setting; with the setting's :meth:`floor`."""
         folder = results.images(run) / images_of(setting)
-        # The images of a row without networks are copies of the test images.
-        return self.measure(folder, setting, run.stage != "none", f"{run} {setting}")
+        # The images of the copy row are the test images themselves, warped.
+        found = self.measure(folder, setting, run.method != "reference", f"{run} {setting}")
+        return found | {"floor": self.floor(setting)}
 
 
 def write_measurements(
@@ -265,7 +266,7 @@ def write_measurements(
                 "size": test_set.size,
                 "ms_ssim_scales": ms_ssim_scales(test_set.size),
                 "metrics": found["metrics"],
-                "floor": measurer.floor(setting),
+                "floor": found["floor"],
                 "per_image": found["per_image"],
                 "provenance": record
                 | {

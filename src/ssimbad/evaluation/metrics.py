@@ -241,7 +241,8 @@ def kernel_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of :func:`kernel_distance` over pairs of an image and its truth.
 
-    A pair drawn twice is never compared with itself: it would be counted as two that are alike.
+    A pair drawn twice is never compared with itself: it would be counted as two that are alike. Resamples
+    of one pair alone, which happen where there are few, are left out.
 
     Args:
         x, y: (N, D) features, row by row of an image and of its truth.
@@ -250,6 +251,7 @@ def kernel_interval(
     """
     count = len(x)
     often = np.stack([np.bincount(draw, minlength=count) for draw in draws]).astype(np.float64)
+    often = often[often.max(1) < count]
     others = count**2 - (often**2).sum(1)  # pairs of different images, as often as they were drawn
 
     def within(kernel: np.ndarray) -> np.ndarray:

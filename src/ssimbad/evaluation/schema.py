@@ -48,7 +48,7 @@ class SearchConfig(Section):
     )
     vary: dict[str, list[bool | float | str]] = Field(
         description="other keys of the rows' sampling sections, with the values that are then tried at the"
-        " best samplers and steps, one key after the other"
+        " best samplers and steps, one key after the other by name"
     )
     calls: int = Field(
         ge=1,

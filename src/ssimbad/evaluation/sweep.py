@@ -6,6 +6,7 @@ turn, at the best found so far.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,22 @@ def unguided(sampling: Section, config: SearchConfig) -> list[list[Section]]:
     ]
 
 
+def _bases(trials: list[Trial], metric: str, tolerance: float) -> list[Trial]:
+    """The best trials but for ways that come to the same, as all samplers do at a single step."""
+    rest = list(trials)
+    bases: list[Trial] = []
+    while rest and len(bases) < BEST:
+        best = choose(rest, metric, tolerance)
+        bases.append(best)
+        rest = [
+            trial
+            for trial in rest
+            if trial.calls != best.calls
+            or not math.isclose(trial.value(metric), best.value(metric), rel_tol=1e-4)
+        ]
+    return bases
+
+
 def search(
     measure: Callable[[Section], tuple[float, Measured]], sampling: Section, config: SearchConfig
 ) -> list[Trial]:
@@ -119,16 +136,9 @@ def search(
             gains = sampler not in best or value - before > config.tolerance * abs(before)
             best[sampler] = max(value, before)
             in_vain[sampler] = 0 if gains else in_vain[sampler] + 1
-    for key, turn in config.vary.items():
-        if key not in type(sampling).model_fields:
-            continue
-        rest = list(trials)
-        bases: list[Trial] = []
-        while rest and len(bases) < BEST:
-            bases.append(choose(rest, metric, config.tolerance))
-            rest.remove(bases[-1])
-        for base in bases:
-            for given in turn:
+    for key in sorted(config.vary.keys() & type(sampling).model_fields.keys()):
+        for base in _bases(trials, metric, config.tolerance):
+            for given in config.vary[key]:
                 tried = base.sampling.model_copy(update={key: given})
                 if spent() < config.calls and tried not in [t.sampling for t in trials]:
                     attempt(tried, key)

@@ -31,11 +31,13 @@ def sinusoidal_embedding(t: Tensor) -> Tensor:
 class ResidualBlock(nn.Module):
     """GN–SiLU–Conv3, + Linear(SiLU(embedding)), GN–SiLU–Conv3, plus a (1×1) shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, embedding: int, config: UNetConfig) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, embedding: int | None, config: UNetConfig
+    ) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(config.groups, inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.time = nn.Linear(embedding, outputs)
+        self.time = None if embedding is None else nn.Linear(embedding, outputs)
         self.norm2 = nn.GroupNorm(config.groups, outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
@@ -46,7 +48,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor | None) -> Tensor:
         """(B, inputs, H, W), (B, embedding) → (B, outputs, H, W)."""
         h = self.conv1(F.silu(self.norm1(x)))
-        if embedding is not None:
+        if embedding is not None and self.time is not None:
             h = h + self.time(F.silu(embedding))[:, :, None, None]
         h = self.conv2(F.silu(self.norm2(h)))
         return h + self.shortcut(x)
@@ -90,11 +92,17 @@ class UNet(nn.Module):
     """U-Net on (image, condition) with a scalar time.
 
     Every decoder block consumes one skip: the encoder blocks' outputs and the pooled maps, last first.
+
+    Args:
+        config: its size.
+        inputs, outputs: channels.
+        timed: whether it has what a time is told by. A constant time would act as a bias that all weights of
+            its embedding move together, at many times their rate.
     """
 
-    def __init__(self, config: UNetConfig, inputs: int, outputs: int) -> None:
+    def __init__(self, config: UNetConfig, inputs: int, outputs: int, timed: bool = True) -> None:
         super().__init__()
-        time = 4 * EMBEDDING
+        time = 4 * EMBEDDING if timed else None
         widths = [config.width * m for m in config.multipliers]
         last = len(widths) - 1
 
@@ -104,7 +112,9 @@ class UNet(nn.Module):
             attention = Attention(widths[level], config.heads, config.groups) if attends else None
             return _Stage(block, attention)
 
-        self.time = nn.Sequential(nn.Linear(EMBEDDING, time), nn.SiLU(), nn.Linear(time, time))
+        self.time = None
+        if time is not None:
+            self.time = nn.Sequential(nn.Linear(EMBEDDING, time), nn.SiLU(), nn.Linear(time, time))
         self.input = nn.Conv2d(inputs, config.width, 1)
         self.encoder = nn.ModuleList()
         skips = []
@@ -135,9 +145,11 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor | None) -> Tensor:
         """(B, inputs, S, S), S a multiple of 2^(levels − 1), and times (B,) → (B, outputs, S, S).
 
-        Without times no block is told any.
+        Without times, or where it is not ``timed``, no block is told any.
         """
-        embedding = None if t is None else self.time(sinusoidal_embedding(t))
+        embedding = None
+        if t is not None and self.time is not None:
+            embedding = self.time(sinusoidal_embedding(t))
         h = self.input(x)
         skips = []
         for level, stages in enumerate(self.encoder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ssimbad.data.image_set import ImageSet
-from ssimbad.evaluation.compare import comparisons, read_runs, table
+from ssimbad.evaluation.compare import comparisons, last_fall, read_runs, table
 from ssimbad.evaluation.records import to_csv
 from ssimbad.files import read_text, write_text
 from ssimbad.phases import jobs
@@ -16,6 +16,8 @@ from ssimbad.report.page import write_gallery, write_page
 from ssimbad.report.table import write_common_calls, write_tables, write_times
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ssimbad.config.schema import Config
     from ssimbad.layout import Results
     from ssimbad.methods import Run
@@ -32,6 +34,16 @@ def _notes(config: Config, attribution: str) -> list[str]:
             " others the warped truth. References tested on are as said above.",
         )
     return notes
+
+
+def _falls(config: Config, results: Results) -> dict[str, float]:
+    """By row, by what part its validation loss fell in its last checkpoint interval, where that is known."""
+    histories: dict[str, list[Path]] = {}
+    for run in config.runs:
+        if run.stage != "none":
+            histories.setdefault(run.row, []).append(results.history(run))
+    falls = {row: last_fall(paths) for row, paths in histories.items()}
+    return {row: fall for row, fall in falls.items() if fall is not None}
 
 
 def _write_oracle(guided: list[Run], results: Results) -> None:
@@ -58,7 +70,7 @@ def run(config: PhaseConfig, results: Results) -> None:
     tables = write_tables(records, found, _notes(whole, attribution), results)
     tables += write_common_calls(whole.swept_rows, whole.sweep, results)
     write_text(results.root / "comparisons.csv", to_csv(differences, list(differences[0])))
-    write_findings(whole.rows, differences, results)
+    write_findings(whole.rows, differences, found, _falls(whole, results), results)
     write_times(jobs(whole), results)
     _write_oracle(whole.guided_rows, results)
     test_set = ImageSet(results.data, "test", whole.seed, whole.data.warp)

@@ -12,7 +12,7 @@ from ssimbad.methods import Run, methods, rows
 from ssimbad.phases import PHASES, Phase
 from ssimbad.schema import Section
 from ssimbad.training.passes import Stages
-from ssimbad.training.schema import RefineConfig, Schedule, StageConfig, in_steps
+from ssimbad.training.schema import UNITS, RefineConfig, Schedule, StageConfig, in_steps
 
 if TYPE_CHECKING:
     from ssimbad.data.schema import DataConfig
@@ -58,12 +58,13 @@ def _schedule_kind(run: Run) -> type[Schedule]:
 
 
 def _stages(values: dict[str, Any], run: Run) -> dict[str, Any]:
-    """Both stages of a refined run, of which another training takes as many network passes."""
-    return {
-        "train": _schedule(values, "train", run.pretrained),
-        "refine": _schedule(values, "refine", run),
-        "refinement": values[run.method]["refinement"],
+    """How long both stages of a refined run are, of which another training takes as many network passes."""
+    stages = {"train": run.pretrained, "refine": run}
+    lengths = {
+        stage: {key: _schedule(values, stage, of)[key] for key in ("batch", *UNITS)}
+        for stage, of in stages.items()
     }
+    return lengths | {"refinement": values[run.method]["refinement"]}
 
 
 def _trained_by(config: Config, run: Run) -> list[str]:
@@ -157,7 +158,6 @@ class PhaseConfig:
             declared = methods()[run.method]
             if name in ("train", "refine"):
                 kinds[name] = _schedule_kind(run)
-                self.passes_of = _typed_stages(run.passes_of, self.values.get("passes_of"))
             stage = {"train": declared.section, "refine": declared.refinement}
             self.method = _typed(stage.get(name, declared.sampling), self.values["method"])
         if phase.checkpoint:
@@ -167,6 +167,17 @@ class PhaseConfig:
         # From values, as tracked: the order of keys in a config file changes nothing.
         for key in phase.keys:
             setattr(self, key, _typed(kinds[key], self.values[key]))
+        if run is not None and name in ("train", "refine"):
+            self.passes_of = self._stages(run.passes_of)
+
+    def _stages(self, run: Run | None) -> Stages | None:
+        if run is None:
+            return None
+        given, own = self.values["passes_of"], getattr(self, self.phase)
+        train, refine = (own.model_copy(update=given[stage]) for stage in ("train", "refine"))
+        refinement = methods()[run.method].refinement
+        assert refinement is not None
+        return Stages(train, refine, refinement.model_validate(given["refinement"]))
 
     def schedule(self, images: int) -> Schedule:
         """How a training phase is optimised, counted in steps.
@@ -179,18 +190,6 @@ class PhaseConfig:
         if self.passes_of is None:
             return schedule
         return self.passes_of.matched(schedule, images, pretrained=self.phase == "refine")
-
-
-def _typed_stages(run: Run | None, values: Any) -> Stages | None:
-    if run is None:
-        return None
-    refinement = methods()[run.method].refinement
-    assert refinement is not None
-    return Stages(
-        _schedule_kind(run.pretrained).model_validate(values["train"]),
-        _schedule_kind(run).model_validate(values["refine"]),
-        refinement.model_validate(values["refinement"]),
-    )
 
 
 def _typed(kind: Any, value: Any) -> Any:

@@ -1,71 +1,347 @@
-"""``findings.md``: which of the paper's claims this run bears out."""
+"""``findings.md``: which of the paper's claims this run bears out, and which of this project's own."""
 
 from __future__ import annotations
 
+import csv
+import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ssimbad.evaluation.metrics import METRICS, against, enumerated, of_images, of_sets
-from ssimbad.files import write_text
-from ssimbad.methods import title_of
-from ssimbad.paper import CLAIMS, EASIER
-from ssimbad.settings import SETTINGS
+from ssimbad.evaluation.statistics import holm
+from ssimbad.files import read_json, read_text, write_text
+from ssimbad.methods import Run, methods, title_of
+from ssimbad.paper import CLAIMS, EASIER, FEWER_CALLS, PRIMARY_SETTING
+from ssimbad.settings import SETTINGS, exact, images_of
 
 if TYPE_CHECKING:
+    from ssimbad.evaluation.compare import Measurement
     from ssimbad.layout import Results
+    from ssimbad.paper import Claim
+
+LEVEL = 0.05
+"""Of the tests."""
+FALLING = 0.05
+"""A row whose validation loss fell by more than this part in its last interval has not converged."""
+_PERHAPS = (
+    "Where that may not hold: rendered faces are flat. Sketch and reference fix the answer, and the mean of"
+    " one answer is that answer. Of what the reference does not determine, such as shading, texture or the"
+    " light in eyes, regression draws the mean, which is blurred, and diffusion one of the possibilities. A"
+    " run on such faces does not test that."
+)
 
 
-def verdict(record: dict[str, Any]) -> str:
-    """``supported``, ``contradicted`` or, where the interval holds 0, ``undecided``."""
-    sign = METRICS[record["metric"]].better
-    low, high = sorted((sign * record["ci_low"], sign * record["ci_high"]))
-    if low > 0:
-        return "supported"
-    return "contradicted" if high < 0 else "undecided"
+@dataclass(frozen=True)
+class ClaimTest:
+    """A difference that speaks of a claim.
+
+    Attributes:
+        claim: the claim.
+        what: whose difference, as people read it.
+        rows: those it is of.
+        record: of ``comparisons.csv``.
+        primary: whether it is the one that the claim stands or falls with.
+        p: that is compared with :data:`LEVEL`; of tests that are not primary corrected for their number.
+    """
+
+    claim: Claim
+    what: str
+    rows: tuple[str, ...]
+    record: dict[str, Any]
+    primary: bool
+    p: float
+
+    def verdict(self, falls: dict[str, float]) -> str:
+        """What it says of the claim.
+
+        ``not converged`` where a row was still learning; else ``supported``, ``contradicted``, or
+        ``undecided`` where p is above the level or the interval holds 0. One training seed can support
+        nothing but ``in this run``, and contradict nothing but ``not in this run``.
+
+        Args:
+            falls: by row, by what part its validation loss fell in its last interval.
+        """
+        if any(falls.get(row, 0) > FALLING for row in self.rows):
+            return "not converged"
+        sign = METRICS[self.record["metric"]].better
+        low, high = sorted((sign * self.record["ci_low"], sign * self.record["ci_high"]))
+        several = self.record["seeds"] > 1
+        if not self.primary and self.p > LEVEL:
+            return "undecided"
+        if low > 0:
+            return "supported" if several else "in this run"
+        if high < 0:
+            return "contradicted" if several else "not in this run"
+        return "undecided"
+
+    def line(self, falls: dict[str, float]) -> str:
+        """A line of a table."""
+        record, metric = self.record, METRICS[self.record["metric"]]
+        form = metric.format
+        numbers = f"{record['difference']:+{form}} [{record['ci_low']:+{form}}, {record['ci_high']:+{form}}]"
+        corrected = f"{self.p:.2g}" if self.p >= 1e-4 else "< 0.0001"
+        kind = "primary" if self.primary else corrected
+        return (
+            f"| {self.what} | {record['setting']} | {metric.heading} | {numbers} | {kind} "
+            f"| **{self.verdict(falls)}** |"
+        )
 
 
-def _line(record: dict[str, Any], what: str) -> str:
-    metric = METRICS[record["metric"]]
-    form = metric.format
-    numbers = (
-        f"{record['difference']:+{form}} [{record['ci_low']:+{form}}, {record['ci_high']:+{form}}]"
-    )
-    return (
-        f"| {what} | {record['setting']} | {metric.heading} | {numbers} | **{verdict(record)}** |"
-    )
-
-
-def write_findings(rows: list[str], differences: list[dict[str, Any]], results: Results) -> None:
-    """Write ``findings.md`` from the paired differences."""
+def claim_tests(rows: list[str], differences: list[dict[str, Any]]) -> list[ClaimTest]:
+    """The tests of all claims that a run has the rows for, those that are not primary corrected together."""
     found = {(d["method"], d["baseline"], d["setting"], d["metric"]): d for d in differences}
-    measured = [s for s in SETTINGS if any(d["setting"] == s for d in differences)]
+    settings = [s for s in SETTINGS if any(d["setting"] == s for d in differences)]
+    tests = []
+    for claim in CLAIMS:
+        if claim.better not in rows or claim.worse not in rows:
+            continue
+        what = f"{title_of(claim.better)} − {title_of(claim.worse)}"
+        for setting in settings:
+            for metric in of_images():
+                record = found[claim.better, claim.worse, setting, metric]
+                primary = (setting, metric) == (PRIMARY_SETTING, claim.metric)
+                both = claim.better, claim.worse
+                tests.append(ClaimTest(claim, what, both, record, primary, record["p"]))
+    best = exact(EASIER.worse, settings)
+    for row in rows:
+        for worse in dict.fromkeys((best, EASIER.worse)):
+            for metric in against("truth"):
+                record = found[row, row, f"{EASIER.better} - {worse}", metric]
+                primary = (worse, metric) == (best, EASIER.metric)
+                tests.append(ClaimTest(EASIER, title_of(row), (row,), record, primary, record["p"]))
+    others = [k for k, test in enumerate(tests) if not test.primary]
+    corrected = dict(zip(others, holm([tests[k].p for k in others]), strict=True))
+    return [
+        ClaimTest(t.claim, t.what, t.rows, t.record, t.primary, corrected.get(k, t.p))
+        for k, t in enumerate(tests)
+    ]
+
+
+def _value(runs: dict[int, Measurement], metric: str) -> float:
+    values = [run["metrics"][metric]["value"] for run in runs.values()]
+    return sum(values) / len(values)
+
+
+def _is_diffusion(row: str) -> bool:
+    return methods()[Run(row).method].sampling is not None
+
+
+def headline(rows: list[str], found: dict[tuple[str, str], dict[int, Measurement]]) -> list[str]:
+    """One plain sentence on which pictures are best, and where regression wins, where it may not."""
+    settings = [setting for _, setting in found]
+    shown = [s for s in dict.fromkeys(settings) if images_of(s) == s]
+    shown = [exact(setting, settings) for setting in shown]
+
+    def best(candidates: list[str], setting: str, metric: str) -> str:
+        better = METRICS[metric].better
+        return max(candidates, key=lambda row: better * _value(found[row, setting], metric))
+
+    def told(row: str) -> str:
+        numbers = (
+            f"{setting} "
+            + ", ".join(
+                f"{METRICS[m].title} {_value(found[row, setting], m):{METRICS[m].format}}"
+                for m in ("lpips", "psnr")
+            )
+            for setting in shown
+        )
+        return f"{title_of(row)} ({'; '.join(numbers)})"
+
+    trained = [row for row in rows if Run(row).stage != "none"]
+    diffusion = [row for row in trained if _is_diffusion(row)]
+    if not trained:
+        return ["No row of this run was trained, so it says nothing of the claims."]
+    first = best(trained, PRIMARY_SETTING, "lpips")
+    if "regression" not in rows or not diffusion:
+        return [
+            f"Of this run's trained rows {told(first)} makes the pictures nearest to the truth."
+        ]
+    rival = best(diffusion, PRIMARY_SETTING, "lpips")
+    wins = [
+        best(["regression", *diffusion], setting, metric) == "regression"
+        for setting in shown
+        for metric in ("lpips", "psnr")
+    ]
+    if all(wins):
+        return [
+            f"{told('regression')}, one network call without any noise, beats every diffusion row of "
+            f"this run, "
+            f"the best of which is {told(rival)}.",
+            "",
+            _PERHAPS,
+        ]
+    if any(wins):
+        return [
+            f"{told('regression')}, one network call without any noise, beats every diffusion row of "
+            f"this run by "
+            f"{sum(wins)} of {len(wins)} numbers; the best of those is {told(rival)}.",
+            "",
+            _PERHAPS,
+        ]
+    return [
+        f"{told(rival)} makes better pictures than {told('regression')}, one network call without any noise."
+    ]
+
+
+def _phi(results: Results) -> list[str]:
+    """Whether φ* is of the paper's family and straighter than what EDM and DDPM step through."""
+    lines = ["", "## φ* has the straightest decay", ""]
+    if not (results.phi / "ranking.csv").exists():
+        return [*lines, "Not tested: this run has no search."]
+    ranking = list(csv.DictReader(io.StringIO(read_text(results.phi / "ranking.csv"))))
+    chosen = read_json(results.phi / "phi.json")
+    curves = list(csv.DictReader(io.StringIO(read_text(results.phi / "curves.csv"))))
+    r2 = {line["spacing"]: float(line["r2"]) for line in curves}
+    family = ranking[0]["phi"]
+    other = next((line for line in ranking if line["phi"] != family), ranking[-1])
+    best = float(ranking[0]["r2"])
+    holds = ranking[0]["phi"] == chosen["name"] and best >= max(r2.values())
+    told = "; ".join(f"{spacing} {value:.4f}" for spacing, value in r2.items())
+    constant = f" with c = {float(ranking[0]['c']):.3g}" if float(ranking[0]["c"]) else ""
+    return [
+        *lines,
+        f"SSIM falls straightest along {family}{constant}: R² = {best:.4f}; the best candidate of "
+        f"another form is "
+        f"{other['phi']}, {float(other['r2']):.4f}. Along the schedules' own axes: {told}. "
+        f"**{'in this run' if holds else 'not in this run'}**: the search is of one data set, and its "
+        f"winner is "
+        "the straightest by how it is found; that it is so much straighter than EDM's and DDPM's is "
+        "the finding.",
+    ]
+
+
+def _infer(found: dict[tuple[str, str], dict[int, Measurement]], row: str) -> dict[str, Any]:
+    runs = next(runs for (name, _), runs in found.items() if name == row)
+    return next(iter(runs.values()))["provenance"]["infer"]
+
+
+def _fewer_calls(
+    rows: list[str], found: dict[tuple[str, str], dict[int, Measurement]]
+) -> list[str]:
+    """Network calls where the sweep finds each row best."""
+    lines = ["", "## The working point needs fewer calls"]
+    pairs = [
+        pair
+        for pair in FEWER_CALLS
+        if all(row in rows and "choice" in _infer(found, row) for row in pair)
+    ]
+    if not pairs:
+        return [
+            *lines,
+            "",
+            "Not tested: this run lacks the rows, or their sampling was not chosen.",
+        ]
+    lines += [
+        "",
+        "Network calls an image where validation images choose the sampling; one number each, "
+        "without an interval.",
+        "",
+        "| rows | calls | verdict |",
+        "|:--|:--|:--|",
+    ]
+    for pair in pairs:
+        own, other = (_infer(found, row)["network_calls"] for row in pair)
+        told = "in this run" if own < other else "not in this run"
+        names = " against ".join(map(title_of, pair))
+        lines.append(f"| {names} | {own:g} against {other:g} | **{told}** |")
+    return lines
+
+
+def _regressors(rows: list[str], found: dict[tuple[str, str], dict[int, Measurement]]) -> list[str]:
+    """Whether refined rows' pictures depend less on the noise that they start from."""
+    lines = ["", "## Refinement makes a regressor"]
+    pairs = [
+        (c.better, c.worse)
+        for c in CLAIMS
+        if c.name == CLAIMS[0].name and c.better in rows and c.worse in rows
+    ]
+    spreads = {
+        row: _infer(found, row).get("noise_spread", {}).get("levels") for p in pairs for row in p
+    }
+    pairs = [pair for pair in pairs if None not in (spreads[pair[0]], spreads[pair[1]])]
+    if not pairs:
+        return [*lines, "", "Not tested: this run lacks the rows."]
+    lines += [
+        "",
+        "Spread of a row's pictures over the noise they start from, in levels of 255, each row as it "
+        "is sampled. "
+        "Nothing is drawn any more where it is 0: the row is a regression in several steps, as good "
+        "PSNR rewards.",
+        "",
+        "| rows | spread | verdict |",
+        "|:--|:--|:--|",
+    ]
+    for after, before in pairs:
+        told = "in this run" if spreads[after] < spreads[before] else "not in this run"
+        names = f"{title_of(after)} against {title_of(before)}"
+        lines.append(
+            f"| {names} | {spreads[after]:.2f} against {spreads[before]:.2f} | **{told}** |"
+        )
+    return lines
+
+
+def _explained() -> list[str]:
     references = against("reference")
     verb = "compares" if len(references) == 1 else "compare"
-    lines = [
-        "# What this run says about the paper's claims",
-        "",
-        "Paired differences of per-image means with 95 % bootstrap intervals over test images. "
-        "A claim is supported where the interval lies on its side of 0, contradicted where it lies on "
-        "the other, undecided where it holds 0. In the setting cross "
+    return [
+        "Paired differences of means with 95 % bootstrap intervals, over test images and, where there are "
+        "several, over training seeds. Each claim has one primary test, declared beforehand "
+        f"(setting {PRIMARY_SETTING}); all other tests are corrected together by Holm's method, and "
+        f"their corrected p "
+        "is shown. A claim is supported where the interval lies on its side of 0, contradicted where "
+        "it lies on the "
+        f"other, undecided where it holds 0 or a corrected p is above {LEVEL:g}. One training seed "
+        f"supports nothing: "
+        "it can only be so “in this run”. A row whose validation loss still fell by more than "
+        f"{FALLING:.0%} in its last checkpoint interval has not converged, and no verdict is given. "
+        "In the setting cross "
         f"{enumerated(against('truth'))} compare with the sketch's own truth, which the reference does "
         f"not show; {enumerated(references, '`{}`')} {verb} with the reference. {enumerated(of_sets())} "
         "speak of whole image sets, so they have no paired interval here.",
     ]
-    head = ["", "| rows | setting | metric | difference | verdict |", "|:--|:--|:--|:--|:--|"]
-    for name in dict.fromkeys(claim.name for claim in CLAIMS):
-        claims = [c for c in CLAIMS if c.name == name and c.better in rows and c.worse in rows]
-        lines += ["", f"## {name}"]
-        if not claims:
-            lines += ["", "Not tested: this run lacks the rows."]
+
+
+def write_findings(
+    rows: list[str],
+    differences: list[dict[str, Any]],
+    found: dict[tuple[str, str], dict[int, Measurement]],
+    falls: dict[str, float],
+    results: Results,
+) -> None:
+    """Write ``findings.md``.
+
+    Args:
+        rows: the table's.
+        differences: between rows and settings, paired.
+        found: the measurements by (row, setting) and seed.
+        falls: by row, by what part its validation loss fell in its last checkpoint interval, where known.
+        results: where everything lies.
+    """
+    tests = claim_tests(rows, differences)
+    lines = [
+        "# What this run says about the paper's claims",
+        "",
+        *headline(rows, found),
+        "",
+        *_explained(),
+    ]
+    if unready := [row for row in rows if falls.get(row, 0) > FALLING]:
+        told = ", ".join(f"{title_of(row)} ({falls[row]:.0%})" for row in unready)
+        lines += ["", f"Not converged: {told}."]
+    names = dict.fromkeys(claim.name for claim in (*CLAIMS, EASIER))
+    for name in names:
+        own = [test for test in tests if test.claim.name == name]
+        lines += ["", f"## {name}", ""]
+        if not own:
+            lines.append("Not tested: this run lacks the rows.")
             continue
-        lines += head
-        for claim in claims:
-            what = f"{title_of(claim.better)} − {title_of(claim.worse)}"
-            for setting in measured:
-                for metric in of_images():
-                    lines.append(_line(found[claim.better, claim.worse, setting, metric], what))
-    lines += ["", f"## {EASIER.name}", *head]
-    settings = f"{EASIER.better} - {EASIER.worse}"
-    for row in rows:
-        for metric in against("truth"):
-            lines.append(_line(found[row, row, settings, metric], title_of(row)))
+        claim = own[0].claim
+        lines += [
+            f"Primary metric: {METRICS[claim.metric].title}, for {claim.why}.",
+            "",
+            "| rows | setting | metric | difference | p (Holm) | verdict |",
+            "|:--|:--|:--|:--|:--|:--|",
+        ]
+        lines += [test.line(falls) for test in sorted(own, key=lambda test: not test.primary)]
+    lines += _phi(results) + _fewer_calls(rows, found) + _regressors(rows, found)
     write_text(results.root / "findings.md", "\n".join(lines) + "\n")

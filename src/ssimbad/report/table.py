@@ -134,6 +134,7 @@ def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[s
                 "parameters": infer["parameters"],
                 "optimizer_steps": sum(stage["steps"] for stage in stages),
                 "images_seen": sum(stage["steps"] * stage["batch"] for stage in stages),
+                "network_passes": sum(stage["network_passes"] for stage in stages),
                 "sampling": told_sampling(infer.get("sampling")),
                 "chosen_by": infer.get("choice", {}).get("metric"),
                 "network_calls": infer["network_calls"],
@@ -152,6 +153,7 @@ def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
             "parameters": f"{r['parameters']:,}",
             "optimizer steps": f"{r['optimizer_steps']:,}",
             "images seen": f"{r['images_seen']:,}",
+            "network passes": f"{r['network_passes']:,}",
             "sampling": r["sampling"],
             "network calls per image": f"{r['network_calls']:g}",
             "seconds per image": f"{r['seconds_per_image']:.2g}",
@@ -208,6 +210,8 @@ def _notes(
         noted(of_sets()),
         f"Floor: {' / '.join(METRICS[name].title for name in of_sets())} of training images against the "
         f"truth, which other identities' pictures reach: {'; '.join(floors)}.",
+        "Network passes: of all training images through the network, once for each unrolled step; an "
+        "inversion's, without gradient, are included. "
         "Spread over noise: standard deviation of a pixel, in levels of 255, over "
         f"{spread['samples']} noises of {spread['images']} images, same-reference; 0: sketch and reference "
         "alone make the image. Seconds per image are of the machine that colorized.",

@@ -24,10 +24,10 @@ def passes(schedule: Schedule, refinement: Unrolled | None) -> int:
 
 @dataclass(frozen=True)
 class Stages:
-    """Both stages of a refined row, as the config has them: what another training is to take as much as.
+    """Both stages of a refined row: what another training is to take as many network passes as.
 
     Attributes:
-        train, refine: how they are optimised.
+        train, refine: schedules of their lengths, as the config has them; nothing else of them counts.
         refinement: how trajectories are unrolled.
     """
 

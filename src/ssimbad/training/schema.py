@@ -10,6 +10,9 @@ from pydantic import Field, field_validator, model_validator
 from ssimbad.schema import Section
 from ssimbad.training.losses import STRATEGIES
 
+UNITS = ("steps", "epochs", "images")
+"""In which a schedule's length may be counted: keys of which one is above 0."""
+
 
 class Schedule(Section):
     """Optimisation of one stage by AdamW."""
@@ -61,7 +64,7 @@ class Schedule(Section):
 
     @model_validator(mode="after")
     def _one_unit(self) -> Schedule:
-        lengths = {unit: getattr(self, unit) for unit in ("steps", "epochs", "images")}
+        lengths = {unit: getattr(self, unit) for unit in UNITS}
         if sum(length > 0 for length in lengths.values()) != 1:
             told = ", ".join(f"{unit} ({length})" for unit, length in lengths.items())
             raise ValueError(f"one of {told} must be above 0, the others 0")

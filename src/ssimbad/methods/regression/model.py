@@ -22,26 +22,22 @@ class Regression(SampledMethod):
 
     def __init__(self, section: Section | None, unet: UNetConfig, phi: Phi) -> None:
         super().__init__(section, unet, phi)
-        self.network = UNet(unet, inputs=4, outputs=3)
+        self.network = UNet(unet, inputs=4, outputs=3, timed=False)
 
     @property
     def backbone(self) -> UNet:
         """The U-Net."""
         return self.network
 
-    def images(self, condition: Tensor) -> Tensor:
-        """(B, 4, S, S) → (B, 3, S, S); the network is told one time for all, as it has none to be told."""
-        return self.network(condition, torch.zeros(len(condition), device=condition.device))
-
     def rollout(self, batch: Batch, draws: Draws, refinement: Section | None) -> Tensor:
         """The images of the one call."""
-        return self.images(batch.condition())
+        return self.network(batch.condition(), None)
 
     def colorize(
         self, sketch: Tensor, reference: Tensor, noise: Noise, sampling: Section | None
     ) -> Tensor:
         """The image of the one call; nothing is drawn."""
-        return self.images(torch.cat([sketch, reference], 1)).clamp(-1, 1)
+        return self.network(torch.cat([sketch, reference], 1), None).clamp(-1, 1)
 
 
 MODEL = Regression
