@@ -125,6 +125,8 @@ def test_systems_state_what_each_row_took(finished: Results) -> None:
     assert numbers["fill"] == [0, 0, 0, 0]
     assert numbers["regression"][1:] == [16, 64, 64]
     assert numbers["ssimbad_longer"][1:] == [16, 64, 64]
+    seconds = {row: float(line["training_seconds"]) for row, line in found.items()}
+    assert seconds["fill"] == 0 < seconds["ssimbad"] < seconds["ssimbad_refined"]
     calls = {row: float(line["network_calls"]) for row, line in found.items()}
     assert (calls["reference"], calls["scft"]) == (0, 1)
     assert calls["edm_refined"] == 4  # as its section says, guided: two calls a step
