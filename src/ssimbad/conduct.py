@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssimbad.data.schema import STORE
 from ssimbad.dvc_adoption import output_of
 from ssimbad.errors import UserError
 from ssimbad.files import read_json, sha256_file, write_json, write_text
@@ -24,6 +25,7 @@ from ssimbad.phases import jobs
 from ssimbad.phases.code import code_of
 from ssimbad.phases.slices import PhaseConfig, digest, phase_json
 from ssimbad.provenance import digests
+from ssimbad.settings import inferred
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
@@ -86,14 +88,20 @@ def _name(job: Job) -> str:
     return phase if run is None else f"{phase} {run}"
 
 
-def _left_by(job: Job, results: Results) -> Path:
-    """The file that says that a job's results are whole."""
+def _left_by(job: Job, results: Results) -> list[Path]:
+    """The files and folders that a job leaves, as its rule names them; first the file that tells it apart."""
     phase, run = job
+    if phase == "data":
+        return [results.data / name for name in STORE]
     if run is None:
-        return {"data": results.data / "manifest.json", "phi": results.phi / "phi.json"}[phase]
+        names = ("phi.json", "ranking.csv", "curves.csv", "noisy.npz")
+        return [results.phi / name for name in names]
     if phase == "sweep":
-        return results.choice(run)
-    return results.images(run) / "infer.json" if phase == "infer" else results.checkpoint(run)
+        return [results.choice(run), results.choice(run).with_suffix(".csv")]
+    if phase == "infer":
+        return [results.images(run) / name for name in ("infer.json", *inferred())]
+    history = results.history(run)
+    return [results.checkpoint(run), history, history.with_suffix(".json")]
 
 
 def _records(results: Results) -> dict[str, Any]:
@@ -114,12 +122,12 @@ def done(config: Config, results: Results) -> dict[Job, bool]:
     records, keys = _records(results), keys_of(config)
     found: dict[Job, bool] = {}
     for job, key in keys.items():
-        record, path = records.get(_name(job), {}), _left_by(job, results)
+        record, paths = records.get(_name(job), {}), _left_by(job, results)
         found[job] = (
             all(found[needed] for needed in needed_by(job, config))
             and record.get("key") == key
-            and path.is_file()
-            and record.get("sha256") == sha256_file(path)
+            and all(path.exists() for path in paths)
+            and record.get("sha256") == sha256_file(paths[0])
         )
     return found
 
@@ -170,8 +178,8 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
         seconds = time.monotonic() - start
         print(f"{told}: {seconds:.1f} s", flush=True)
         _note_time(results.benchmark(phase, run), seconds)
-        path = _left_by(job, results)
-        record = {"key": keys[job], "sha256": sha256_file(path), "seconds": round(seconds, 1)}
+        told_apart = sha256_file(_left_by(job, results)[0])
+        record = {"key": keys[job], "sha256": told_apart, "seconds": round(seconds, 1)}
         write_json(results.conducted, _records(results) | {_name(job): record})
     if failed:
         raise UserError("\n".join(told for told in failed.values() if told))
@@ -196,7 +204,7 @@ def adopt(config: Config, overlays: list[Path], results: Results) -> str:
     if not results.conducted.exists():
         raise UserError(f"{results.conducted}: no such file: `ssimbad run` has made nothing here")
     finished = done(config, results)
-    targets = [str(_left_by(job, results)) for job, there in finished.items() if there]
+    targets = [str(_left_by(job, results)[0]) for job, there in finished.items() if there]
     if targets:
         files = ["--configfile", *map(str, overlays)] if overlays else []
         output_of(
