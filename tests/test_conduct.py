@@ -1,11 +1,19 @@
-"""What `ssimbad run` takes for done."""
+"""What `ssimbad run` takes for done, refuses, and says as it stops."""
 
+import signal
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from ssimbad.conduct import done, keys_of
+import pytest
+
+import ssimbad.phases.data
+from ssimbad.conduct import conduct, done, keys_of
 from ssimbad.config.files import load
 from ssimbad.data.schema import STORE
+from ssimbad.errors import UserError
 from ssimbad.files import sha256_file, write_json
+from ssimbad.interruption import Stopped
 from ssimbad.layout import Results
 from ssimbad.methods import Run
 
@@ -59,3 +67,59 @@ def test_a_job_is_done_only_while_all_that_it_leaves_is_there(tmp_path: Path) ->
         ("sweep", TRAINED),
         ("infer", TRAINED),
     ]
+
+
+@pytest.fixture
+def _own_sigterm() -> Iterator[None]:
+    """A run's handler ends with the test."""
+    kept = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, kept)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "minutes", "line"),
+    [
+        ("", 0.0, "--minutes: 0: must be above 0"),
+        ("", -1.0, "--minutes: -1: must be above 0"),
+        ("", float("nan"), "--minutes: nan: must be above 0"),
+        ("devices: 2\n", None, "devices × nodes is 2: `ssimbad run` is one process"),
+        ("nodes: 2\n", 1.0, "devices × nodes is 2: `ssimbad run` is one process"),
+    ],
+)
+def test_what_cannot_be_run_is_a_line_before_any_work(
+    overlay: str, minutes: float | None, line: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "few.yaml"
+    path.write_text(f"results: {tmp_path / 'made'}\n{overlay}")
+    config = load([path])
+    with pytest.raises(UserError, match=line):
+        conduct(config, Results(config.results), minutes)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.usefixtures("_own_sigterm")
+@pytest.mark.parametrize(
+    ("handler", "line"),
+    [
+        (None, "stopped in the middle of data: "),
+        (signal.SIG_IGN, "stopped before infer reference: "),
+    ],
+)
+def test_a_run_whose_time_is_up_says_where_it_stopped(
+    handler: signal.Handlers | None, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "few.yaml"
+    path.write_text(f"results: {tmp_path / 'made'}\nrows: [reference]\n")
+    config = load([path])
+    results = Results(config.results)
+
+    def prepare(*_: object) -> None:
+        if handler is not None:  # as a training has its own until the next job
+            signal.signal(signal.SIGTERM, handler)
+        time.sleep(0.5)
+        write_json(results.data / "manifest.json", {})
+
+    monkeypatch.setattr(ssimbad.phases.data, "run", prepare)
+    with pytest.raises(Stopped, match=line):
+        conduct(config, results, 0.2 / 60)

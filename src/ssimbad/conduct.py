@@ -6,6 +6,7 @@ another machine without making anything anew.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -147,14 +148,25 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
         minutes: stop after so many, as at a SIGTERM: a training saves its state; None: run to the end.
 
     Raises:
-        UserError: another run is at work there; jobs failed, told once all that do not need them are done; or
-            the time is up (:class:`~ssimbad.interruption.Stopped`).
+        UserError: the config or the time makes no sense here; another run is at work there; jobs failed, told
+            once all that do not need them are done; or a SIGTERM came or the time is up
+            (:class:`~ssimbad.interruption.Stopped`).
     """
+    count = config.devices * config.nodes
+    if count > 1:
+        raise UserError(
+            f"devices × nodes is {count}: `ssimbad run` is one process: set both to 1, or use snakemake"
+        )
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise UserError(f"--minutes: {minutes:g}: must be above 0")
     hold(results.root)
     keys, finished = keys_of(config), done(config, results)
     failed: dict[Job, str] = {}
+    end = math.inf
     if minutes is not None:
-        timer = threading.Timer(60 * minutes, os.kill, (os.getpid(), signal.SIGTERM))
+        allowed = min(60 * minutes, threading.TIMEOUT_MAX)
+        end = time.monotonic() + allowed
+        timer = threading.Timer(allowed, os.kill, (os.getpid(), signal.SIGTERM))
         timer.daemon = True
         timer.start()
     for number, job in enumerate(keys, 1):
@@ -168,10 +180,16 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
             continue
         exit_on_sigterm()  # a training has put its own handler in the place of this one
         start = time.monotonic()
+        if start >= end:  # the signal came between a training's last step and here
+            raise Stopped(f"stopped before {_name(job)}: the same command goes on from there")
         try:
             import_module(f"ssimbad.phases.{phase}").run(PhaseConfig(config, phase, run), results)
         except Stopped:
             raise
+        except SystemExit:
+            raise Stopped(
+                f"stopped in the middle of {_name(job)}: the same command begins that anew"
+            ) from None
         except UserError as error:
             failed[job] = f"{_name(job)}: {error}"
             continue
