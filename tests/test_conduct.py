@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import ssimbad.phases.data
+import ssimbad.phases.infer
+import ssimbad.phases.phi
 from ssimbad.conduct import conduct, done, keys_of
 from ssimbad.config.files import load
 from ssimbad.data.schema import STORE
@@ -123,3 +125,30 @@ def test_a_run_whose_time_is_up_says_where_it_stopped(
     monkeypatch.setattr(ssimbad.phases.data, "run", prepare)
     with pytest.raises(Stopped, match=line):
         conduct(config, results, 0.2 / 60)
+
+
+@pytest.mark.usefixtures("_own_sigterm")
+def test_a_run_that_is_stopped_tells_what_failed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "few.yaml"
+    path.write_text(f"results: {tmp_path / 'made'}\nrows: [reference, ssimbad]\n")
+    config = load([path])
+    results = Results(config.results)
+
+    def fail(*_: object) -> None:
+        raise UserError("no weights")
+
+    def prepare(*_: object) -> None:
+        for name in STORE:
+            write_json(results.data / name, {})
+
+    monkeypatch.setattr(ssimbad.phases.data, "run", prepare)
+    monkeypatch.setattr(ssimbad.phases.infer, "run", fail)
+    monkeypatch.setattr(ssimbad.phases.phi, "run", lambda *_: time.sleep(5))
+    with pytest.raises(Stopped) as stop:
+        conduct(config, results, 0.3 / 60)
+    assert str(stop.value).splitlines() == [
+        "infer reference: no weights",
+        "stopped in the middle of phi: the same command begins that anew",
+    ]

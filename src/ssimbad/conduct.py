@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssimbad.data.schema import STORE
-from ssimbad.dvc_adoption import output_of
+from ssimbad.dvc_adoption import touch
 from ssimbad.errors import UserError
 from ssimbad.files import read_json, sha256_file, write_json, write_text
 from ssimbad.interruption import Stopped, exit_on_sigterm, hold
@@ -139,6 +139,11 @@ def _note_time(path: Path, seconds: float) -> None:
     write_text(path, f"s\tmax_rss\n{seconds:.4f}\t{rss:.2f}\n")
 
 
+def _told(failed: dict[Job, str], *more: str) -> str:
+    """A line for each fault, and what else there is to say."""
+    return "\n".join(line for line in (*failed.values(), *more) if line)
+
+
 def conduct(config: Config, results: Results, minutes: float | None = None) -> None:
     """Run each job that is not done yet.
 
@@ -181,15 +186,13 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
         exit_on_sigterm()  # a training has put its own handler in the place of this one
         start = time.monotonic()
         if start >= end:  # the signal came between a training's last step and here
-            raise Stopped(f"stopped before {_name(job)}: the same command goes on from there")
+            before = f"stopped before {_name(job)}: the same command goes on from there"
+            raise Stopped(_told(failed, before))
         try:
             import_module(f"ssimbad.phases.{phase}").run(PhaseConfig(config, phase, run), results)
-        except Stopped:
-            raise
-        except SystemExit:
-            raise Stopped(
-                f"stopped in the middle of {_name(job)}: the same command begins that anew"
-            ) from None
+        except (Stopped, SystemExit) as stop:
+            anew = f"stopped in the middle of {_name(job)}: the same command begins that anew"
+            raise Stopped(_told(failed, str(stop) if isinstance(stop, Stopped) else anew)) from None
         except UserError as error:
             failed[job] = f"{_name(job)}: {error}"
             continue
@@ -200,7 +203,7 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
         record = {"key": keys[job], "sha256": told_apart, "seconds": round(seconds, 1)}
         write_json(results.conducted, _records(results) | {_name(job): record})
     if failed:
-        raise UserError("\n".join(told for told in failed.values() if told))
+        raise UserError(_told(failed))
 
 
 def adopt(config: Config, overlays: list[Path], results: Results) -> str:
@@ -224,8 +227,5 @@ def adopt(config: Config, overlays: list[Path], results: Results) -> str:
     finished = done(config, results)
     targets = [str(_left_by(job, results)[0]) for job, there in finished.items() if there]
     if targets:
-        files = ["--configfile", *map(str, overlays)] if overlays else []
-        output_of(
-            "snakemake", *targets, "--touch", "--forceall", "--cores", "1", "--quiet", "all", *files
-        )
+        touch(targets, overlays)
     return f"{len(targets)} of {len(finished)} jobs adopted"
