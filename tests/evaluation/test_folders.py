@@ -2,6 +2,7 @@
 
 import csv
 import json
+import unicodedata
 from pathlib import Path
 from unittest.mock import patch
 
@@ -168,3 +169,10 @@ def test_faults_are_told_together_a_line_each_and_nothing_is_written(
         f"{real}: own: not in {generated}",
         f"{generated}: more0, more1, more2, more3, more4 and 2 more: not in {real}",
     ]
+
+
+def test_a_name_written_in_two_ways_is_one_name(folders: tuple[Path, Path]) -> None:
+    real, generated = folders
+    (real / "a.png").rename(real / f"{unicodedata.normalize('NFC', 'é')}.png")
+    (generated / "a.png").rename(generated / f"{unicodedata.normalize('NFD', 'é')}.png")
+    assert measure_folders(real, generated, None, "cpu").endswith("4 pairs")

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ssimbad.data.images import is_image_name, read_picture
+from ssimbad.data.images import is_image_name, name_of, read_picture
 from ssimbad.devices import device_of
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.measure import Features, image_values, summary
@@ -41,7 +41,7 @@ class _Pair:
 
 
 def _pictures(folder: Path, faults: list[str]) -> dict[str, Path]:
-    """The image files right in a folder by stem."""
+    """The image files right in a folder by name."""
     try:
         paths = sorted(p for p in folder.iterdir() if p.is_file() and is_image_name(p))
     except OSError as error:
@@ -49,8 +49,8 @@ def _pictures(folder: Path, faults: list[str]) -> dict[str, Path]:
         return {}
     if not paths:
         faults.append(f"{shown(folder)}: holds no PNG, JPEG or WebP image")
-    found = {path.stem: path for path in paths}
-    twice = [stem for stem, count in Counter(path.stem for path in paths).items() if count > 1]
+    found = {name_of(path): path for path in paths}
+    twice = [name for name, count in Counter(map(name_of, paths)).items() if count > 1]
     if twice:
         faults.append(f"{shown(folder)}: {_listed(twice)}: several images of a name")
     return found
@@ -113,7 +113,7 @@ def _pixels(paths: list[Path], size: tuple[int, int]) -> Tensor:
 
 
 def measure_folders(real: Path, generated: Path, out: Path | None, device_name: str) -> str:
-    """Measure generated pictures against the real ones of the same stems.
+    """Measure generated pictures against the real ones of the same names.
 
     A generated picture is resized to its real one. Palettes are compared with the real pictures'. Metrics
     against a sketch are left out, for there is none.
