@@ -4,6 +4,7 @@ import csv
 import json
 import unicodedata
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import lpips
@@ -16,7 +17,9 @@ from pytorch_fid.inception import InceptionV3
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ssimbad.errors import UserError
+from ssimbad.evaluation import folders as folders_module
 from ssimbad.evaluation.folders import measure_folders
+from ssimbad.evaluation.measure import image_values
 from ssimbad.evaluation.metrics import METRICS
 from ssimbad.pretrained.fetching import fetch
 from ssimbad.pretrained.networks import lpips_network
@@ -176,3 +179,29 @@ def test_a_name_written_in_two_ways_is_one_name(folders: tuple[Path, Path]) -> N
     (real / "a.png").rename(real / f"{unicodedata.normalize('NFC', 'é')}.png")
     (generated / "a.png").rename(generated / f"{unicodedata.normalize('NFD', 'é')}.png")
     assert measure_folders(real, generated, None, "cpu").endswith("4 pairs")
+
+
+def test_large_pictures_are_measured_a_few_at_a_time(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, generated = folders
+    for path in (*real.iterdir(), *generated.iterdir()):
+        path.unlink()
+    for k in range(5):
+        picture(k).save(real / f"{k}.png")
+        picture(k + 1).save(generated / f"{k}.png")
+    at_once = measure_folders(real, generated, None, "cpu")
+    sizes = []
+
+    def noted(metrics: Any, batches: Any, networks: Any) -> Any:
+        parts = list(batches)
+        sizes.extend(len(part[0]) for part in parts)
+        return image_values(metrics, parts, networks)
+
+    monkeypatch.setattr(folders_module, "image_values", noted)
+    monkeypatch.setattr(folders_module, "_PIXELS", 2 * 64 * 64)
+    assert measure_folders(real, generated, None, "cpu") == at_once
+    assert sizes == [2, 2, 1]
+    monkeypatch.setattr(folders_module, "_PIXELS", 1)
+    measure_folders(real, generated, None, "cpu")
+    assert sizes[3:] == [1] * 5

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BATCH, _RESAMPLES, _SEED = 16, 1000, 42
+_PIXELS = 1 << 20  # of a batch: metrics take about a KiB for each
 _SMALLEST = 32  # px, below which LPIPS's network has nothing left to look at
 _STRETCH = 0.02  # by how much the ratios of sides may differ: rounding of a smaller picture's
 _NAMED = 5  # names in a line
@@ -144,8 +145,9 @@ def measure_folders(real: Path, generated: Path, out: Path | None, device_name: 
         with tqdm(total=len(pairs), desc="measuring", unit=" pairs") as bar:
             for size, alike in groupby(order, key=lambda i: sizes[i]):
                 chosen = list(alike)
-                for start in range(0, len(chosen), _BATCH):
-                    part = chosen[start : start + _BATCH]
+                count = min(_BATCH, max(1, _PIXELS // (size[0] * size[1])))
+                for start in range(0, len(chosen), count):
+                    part = chosen[start : start + count]
                     truth = _pixels([pairs[i].real for i in part], size)
                     images = _pixels([pairs[i].generated for i in part], size)
                     if features is not None:
