@@ -131,6 +131,7 @@ def test_a_single_pair_has_no_metric_of_a_set(folders: tuple[Path, Path]) -> Non
     assert text.endswith("1 pair: too few for FID, KID")
     (line,) = [line for line in text.splitlines() if line.startswith("FID")]
     assert line.split() == ["FID", "↓", "none"]
+    assert "[" not in text  # nor an interval: of one number every resample is the same
 
 
 def test_faults_are_told_together_a_line_each_and_nothing_is_written(
