@@ -189,8 +189,8 @@ def test_large_pictures_are_measured_a_few_at_a_time(
     for path in (*real.iterdir(), *generated.iterdir()):
         path.unlink()
     for k in range(5):
-        picture(k).save(real / f"{k}.png")
-        picture(k + 1).save(generated / f"{k}.png")
+        picture(k, 64, 64).save(real / f"{k}.png")
+        picture(k + 1, 64, 64).save(generated / f"{k}.png")
     at_once = measure_folders(real, generated, None, "cpu")
     sizes = []
 
