@@ -154,6 +154,9 @@ def test_faults_are_told_together_a_line_each_and_nothing_is_written(
         f"ssimbad: {tmp_path / 'none'}: No such file or directory",
         f"ssimbad: {empty}: holds no PNG, JPEG or WebP image",
     ]
+    for given in (real / "a.png", real / "a.png" / "below"):
+        with pytest.raises(UserError, match=r": cannot be a folder: .*a\.png is none"):
+            measure_folders(empty, empty, given, "cpu")  # before anything is looked at
     picture(1, 24, 48).save(real / "a.png")
     (real / "b.png").write_bytes(b"\x89PNG broken")
     picture(1, 64, 48).save(generated / "c.png")

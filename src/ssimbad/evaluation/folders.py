@@ -22,6 +22,7 @@ from ssimbad.evaluation.metrics import METRICS, of_images, of_sets
 from ssimbad.evaluation.pairs import Networks
 from ssimbad.evaluation.records import to_csv
 from ssimbad.files import write_json, write_text
+from ssimbad.layout import no_folder
 from ssimbad.provenance import machine, packages
 
 if TYPE_CHECKING:
@@ -130,8 +131,10 @@ def measure_folders(real: Path, generated: Path, out: Path | None, device_name: 
 
     Raises:
         UserError: a line for each fault: names without a partner, unreadable files, empty folders, images
-            below 32 px or of other proportions; or weights cannot be had.
+            below 32 px or of other proportions; ``out`` is no folder; or weights cannot be had.
     """
+    if out is not None and (other := no_folder(str(out))):
+        raise UserError(f"{shown(out)}: cannot be a folder: {shown(other)} is none")
     pairs = _paired(real, generated)
     sizes = _sizes(pairs)
     networks = Networks("auto", device_of(device_name))
