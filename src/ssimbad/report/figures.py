@@ -5,7 +5,6 @@ Plotting libraries are imported by what draws, so that the workflow can ask for 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ssimbad.evaluation.metrics import METRICS, SWEPT
-from ssimbad.files import read_text, whole_file
+from ssimbad.files import whole_file
 from ssimbad.methods import title_of
 from ssimbad.settings import SETTINGS, inferred
 
@@ -116,10 +115,10 @@ def draw_figures(run: FinishedRun, attribution: str) -> None:
         plt.close(drawn)
 
 
-def _table(path: Path) -> pd.DataFrame:
-    import pandas as pd
+def _table(path: Path, *columns: str) -> pd.DataFrame:
+    from ssimbad.evaluation.records import read_csv
 
-    return pd.read_csv(io.StringIO(read_text(path)))
+    return read_csv(path, *columns)
 
 
 def _panels(
@@ -244,7 +243,10 @@ def quality_against_calls(run: FinishedRun) -> Figure:
     """Validation images' quality against network calls per image, for every sampler tried."""
     import pandas as pd
 
-    tables = {row: _table(run.results.sweep / f"{row}.csv") for row in run.config.swept_rows}
+    needed = ("setting", "varied", "sampler", "network_calls", *SWEPT, "chosen")
+    tables = {
+        row: _table(run.results.sweep / f"{row}.csv", *needed) for row in run.config.swept_rows
+    }
     sweeps = pd.concat([table.assign(row=row) for row, table in tables.items()])
     settings = list(sweeps["setting"].unique())
     drawn, axes = _panels(len(SWEPT) * len(settings), len(SWEPT), 4.4, 3.2)
@@ -277,7 +279,10 @@ def quality_against_calls(run: FinishedRun) -> Figure:
 @figure("ssim_curves", "SSIM as noise grows, along each noise schedule's own axis")
 def ssim_curves(run: FinishedRun) -> Figure:
     """SSIM against each spacing's own axis, with the straight line its R² speaks of."""
-    curves = _table(run.results.phi / "curves.csv")
+    curves = _table(
+        run.results.phi / "curves.csv",
+        *("spacing", "axis_name", "axis", "sigma", "ssim", "ssim_std", "r2"),
+    )
     spacings = list(curves["spacing"].unique())
     drawn, axes = _panels(len(spacings), len(spacings), 4, 3.2, sharey=True)
     for axis, spacing in zip(axes, spacings, strict=True):
@@ -317,7 +322,7 @@ def r2_ranking(run: FinishedRun) -> Figure:
 
     from ssimbad.noise.transforms import RATIONAL
 
-    ranking = _table(run.results.phi / "ranking.csv")
+    ranking = _table(run.results.phi / "ranking.csv", "phi", "c", "r2")
     names = [
         name.replace("+c", f"+{c:.3g}") if name == RATIONAL else name
         for name, c in zip(ranking["phi"], ranking["c"], strict=True)
@@ -336,7 +341,7 @@ def loss_curves(run: FinishedRun) -> Figure:
     trained = run.config.trained_runs
     drawn, axes = _panels(len(trained), 4, 4.2, 3)
     for axis, row in zip(axes, trained, strict=True):
-        history = _table(run.results.history(row))
+        history = _table(run.results.history(row), "step", "lr")
         for column in history.columns.drop(["step", "lr"]):
             axis.plot(history["step"], history[column], marker=".", label=column.replace("_", ": "))
         axis.set(title=title_of(row), xlabel="optimizer step", ylabel="loss", yscale="log")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ssimbad.evaluation.metrics import METRICS, against, enumerated, of_images, of_sets
+from ssimbad.evaluation.records import read_csv
 from ssimbad.evaluation.statistics import holm
-from ssimbad.files import read_json, read_text, write_text
+from ssimbad.files import read_json, write_text
 from ssimbad.methods import Run, methods, title_of
 from ssimbad.paper import CLAIMS, EASIER, FEWER_CALLS, PRIMARY_SETTING
 from ssimbad.settings import SETTINGS, exact, images_of
@@ -188,9 +187,9 @@ def _phi(results: Results) -> list[str]:
     lines = ["", "## φ* has the straightest decay", ""]
     if not (results.phi / "ranking.csv").exists():
         return [*lines, "Not tested: this run has no search."]
-    ranking = list(csv.DictReader(io.StringIO(read_text(results.phi / "ranking.csv"))))
+    ranking = read_csv(results.phi / "ranking.csv", "phi", "c", "r2").to_dict("records")
     chosen = read_json(results.phi / "phi.json")
-    curves = list(csv.DictReader(io.StringIO(read_text(results.phi / "curves.csv"))))
+    curves = read_csv(results.phi / "curves.csv", "spacing", "r2").to_dict("records")
     r2 = {line["spacing"]: float(line["r2"]) for line in curves}
     family = ranking[0]["phi"]
     other = next((line for line in ranking if line["phi"] != family), ranking[-1])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ssimbad.evaluation.metrics import METRICS, SWEPT, against, enumerated, of_images, of_sets
-from ssimbad.evaluation.records import to_csv
-from ssimbad.files import read_json, read_text, write_json, write_text
+from ssimbad.evaluation.records import read_csv, to_csv
+from ssimbad.files import read_json, write_json, write_text
 from ssimbad.methods import Run, title_of
 from ssimbad.paper import PAPER
 from ssimbad.report.html import render
@@ -317,7 +316,9 @@ def write_common_calls(rows: list[Run], sweep: SearchConfig, results: Results) -
     """
     metric, records = sweep.objective, []
     for row in rows:
-        tried = pd.read_csv(io.StringIO(read_text(results.sweep / f"{row}.csv")))
+        tried = read_csv(
+            results.sweep / f"{row}.csv", "setting", "sampler", "network_calls", *SWEPT, "n"
+        )
         at = list(tried.columns)
         keys = at[at.index("sampler") : at.index("network_calls")]
         tried = tried[tried["network_calls"] == sweep.common_calls]
@@ -386,7 +387,7 @@ def write_times(jobs: list[tuple[str, Run | None]], results: Results) -> None:
     for phase, run in jobs:
         path = results.benchmark(phase, run)
         if path.exists():
-            measured = pd.read_csv(path, sep="\t").iloc[-1]
+            measured = read_csv(path, "s", "max_rss", separator="\t").iloc[-1]
             ended = datetime.fromtimestamp(path.stat().st_mtime, UTC)
             records.append(
                 {
