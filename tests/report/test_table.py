@@ -109,6 +109,7 @@ def test_tables_say_what_was_measured(results: Results) -> None:
     markdown = (results.root / "table.md").read_text()
     assert "20.00 [19.50, 20.50]" in markdown
     assert "3 of 5 scales" in markdown
+    assert "All metrics but palette and line F1 compare with the truth: " in markdown
     assert "same 1.50 / 1.5000; cross 1.50 / 1.5000; cross_exact 1.50 / 1.5000." in markdown
     assert "over 4 noises of 8 images" in markdown
     with (results.root / "systems.csv").open() as stream:
@@ -181,7 +182,10 @@ def test_of_several_seeds_the_table_has_each_the_mean_and_the_spread(results: Re
             assert lines["reference", setting, metric, ""]["spread"] == ""
     markdown = (results.root / "table.md").read_text()
     assert "22.00 ± 2.65 [20.00, 25.00]" in markdown
-    assert "Means over 3 training seeds, ± their standard deviation." in markdown
+    assert (
+        "Means over 3 training seeds, ± their standard deviation; intervals are over these, too."
+        in markdown
+    )
     metrics = json.loads((results.root / "metrics.json").read_text())
     assert metrics["ssimbad"]["same"]["psnr"] == 22
 

@@ -191,7 +191,7 @@ def _chosen_note(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[s
         return []
     first = next(iter(choices.values()))
     return [
-        f"Sampling of {', '.join(map(title_of, choices))}: chosen by {METRICS[first['metric']].title}, mean "
+        f"Sampling of {'; '.join(map(title_of, choices))}: chosen by {METRICS[first['metric']].title}, mean "
         f"over settings, on {first['images']} validation images (sweep/ROW.csv has all that was tried). "
         "Other rows sample as the config says."
     ]
@@ -218,9 +218,10 @@ def _notes(
     def noted(names: list[str]) -> str:
         return " ".join(METRICS[name].note for name in names if METRICS[name].note).format(**entry)
 
+    others = [*against("reference"), *against("sketch")]
     notes = [
         f"{entry['n']} test images at {entry['size']} px; [low, high]: 95 % bootstrap interval of the "
-        f"mean over images. All metrics but {enumerated(against('reference'))} compare with the truth: "
+        f"mean over images. All metrics but {enumerated(others)} compare with the truth: "
         + "; ".join(f"{name}, {_TRUTHS[SETTINGS[name].truth]}" for name in settings)
         + ". Cross references are other identities.",
         noted(of_images()),
@@ -236,7 +237,9 @@ def _notes(
         "unless the run is on those.",
     ]
     if seeds > 1:
-        notes.append(f"Means over {seeds} training seeds, ± their standard deviation.")
+        notes.append(
+            f"Means over {seeds} training seeds, ± their standard deviation; intervals are over these, too."
+        )
     return notes + data
 
 
