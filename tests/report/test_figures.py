@@ -4,12 +4,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
 from ssimbad.config.schema import validate
+from ssimbad.evaluation.records import to_csv
 from ssimbad.layout import Results
-from ssimbad.report.figures import FIGURES, FinishedRun, draw_figures, figure, figures_of
+from ssimbad.report.figures import (
+    FIGURES,
+    FinishedRun,
+    draw_figures,
+    figure,
+    figures_of,
+    quality_against_calls,
+)
 from tests.conftest import tiny_values
 
 
@@ -42,3 +51,22 @@ def test_a_figure_put_into_the_table_is_drawn_where_its_condition_holds(
     assert sizes.keys() == {"plain", "credited"}
     # The attribution stands below the figure.
     assert sizes["credited"][1] > sizes["plain"][1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_chosen_way_is_a_star_in_its_lines_colour(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    values = tiny_values()
+    values |= {"rows": ["ssimbad"], "sweep": values["sweep"] | {"rows": ["ssimbad"]}}
+    trials = [
+        {"setting": "same", "varied": "steps", "sampler": "euler", "network_calls": float(calls)}
+        | {"psnr": 10.0, "ms_ssim": 0.5, "lpips": 0.3, "n": 2, "chosen": int(calls == 2)}
+        for calls in (1, 2)
+    ]
+    results.sweep.mkdir()
+    (results.sweep / "ssimbad.csv").write_text(to_csv(trials, list(trials[0])))
+    drawn = quality_against_calls(FinishedRun(validate(values), results, []))
+    for axis in drawn.axes:
+        (line,), (star,) = axis.lines, axis.collections
+        assert star.get_offsets().tolist() == [[2.0, line.get_ydata()[1]]]
+        assert star.get_facecolor()[0].tolist() == list(to_rgba(line.get_color()))

@@ -264,7 +264,9 @@ def quality_against_calls(run: FinishedRun) -> Figure:
             )
             star = part[(part["chosen"] == 1) & (row in run.config.chosen_rows)]
             colour = drawn_line.get_color()
-            axis.scatter(star["network_calls"], star[metric], 60, colour, "*", zorder=3)
+            axis.scatter(
+                star["network_calls"], star[metric], s=60, color=colour, marker="*", zorder=3
+            )
         axis.set(
             title=SETTINGS[setting].title,
             xlabel="network calls per image",
