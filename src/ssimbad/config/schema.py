@@ -160,14 +160,20 @@ def _consistent(config: Config) -> Config:
 
 def _check_sampling(config: Config) -> None:
     low, high = config.phi.sigma_min, config.phi.sigma_max
-    for name, method in methods().items():
-        parts = [part for part, kind in parts_of(method).items() if kind is method.sampling]
-        for part in parts:
-            given = getattr(getattr(config.section(name), part), "sigma_max", 0)
-            if given and not low < given <= high:
+    given = {
+        f"{name}.{part}.sigma_max": [getattr(getattr(config.section(name), part), "sigma_max", 0)]
+        for name, method in methods().items()
+        for part, kind in parts_of(method).items()
+        if kind is method.sampling
+    }
+    given["sweep.vary.sigma_max"] = config.sweep.vary.get("sigma_max", [])
+    for key, values in given.items():
+        for value in values:
+            # What is no number is told elsewhere.
+            if isinstance(value, float) and value and not low < value <= high:
                 raise ValueError(
-                    f"{name}.{part}.sigma_max ({given}) must be 0, or above phi.sigma_min ({low}) and at"
-                    f" most phi.sigma_max ({high})"
+                    f"{key} ({value}) must be 0, or above phi.sigma_min ({low}) and at most phi.sigma_max"
+                    f" ({high})"
                 )
 
 

@@ -15,6 +15,8 @@ def _known(value: list[str]) -> list[str]:
     for row in value:
         if row not in rows():
             raise ValueError(f"no row {row!r}: rows are {', '.join(rows())}")
+        if value.count(row) > 1:
+            raise ValueError(f"row {row!r} stands twice")
     return value
 
 
