@@ -1,11 +1,12 @@
 """Copy finished runs' tables, findings, times and pictures into README.md, docs/results.md and docs/images.
 
-    .venv/bin/python docs/refresh.py [RESULTS | speed | rehearsal | gpu | plan]
+    .venv/bin/python docs/refresh.py [RESULTS | speed | rehearsal | gpu | card | plan]
 
 RESULTS is the run to show, ``results`` unless given. ``speed`` copies what ``make benchmark`` left in
 ``results`` into docs/speed.md instead, and ``rehearsal`` the times and memory of
 ``config/rehearsal.yaml``'s jobs into docs/gpu.md; ``gpu`` puts what ``make benchmark-gpu`` left in
-``results`` there; ``plan`` puts what ``ssimbad plan`` says of
+``results`` there; ``card`` puts
+what a run of config/gpu.yaml left in ``benchmarks/h200`` there; ``plan`` puts what ``ssimbad plan`` says of
 config/paper.yaml into docs/plan.md. What stands between a file's
 ``<!-- results -->`` markers (the GPU's: ``<!-- results gpu -->``) is replaced; nothing in it is typed by
 hand.
@@ -226,6 +227,46 @@ def refresh_gpu() -> None:
     replace(ROOT / "docs/gpu.md", "\n\n".join(parts), "results gpu")
 
 
+def refresh_card() -> None:
+    """A run of config/gpu.yaml: rates, jobs, what the sweep chose, and test images measured."""
+    records = ROOT / "benchmarks/h200"
+    rates = json.loads((records / "rates.json").read_text())
+    entries = pd.DataFrame(rates["entries"])[
+        ["pass", "size", "batch", "how", "images_per_s", "of_peak"]
+    ]
+    jobs = json.loads((records / "conducted.json").read_text())
+    lines = []
+    for job, record in jobs.items():
+        stage, _, row = job.partition(" ")
+        history = records / "history" / stage / f"{row}.json"
+        steps = json.loads(history.read_text())["step"] if history.exists() else None
+        lines.append({"job": job, "seconds": record["seconds"], "best step": steps})
+    chosen = pd.concat(
+        pd.read_csv(path).query("chosen == 1").assign(row=path.stem)
+        for path in sorted((records / "sweep").glob("*.csv"))
+    )[["row", "setting", "sampler", "steps", "guidance", "network_calls", "psnr", "lpips"]]
+    measured = []
+    for path in sorted((records / "measured").glob("*.json")):
+        row, _, setting = path.stem.partition("-")
+        values = json.loads(path.read_text())["metrics"]
+        names = ("psnr", "ms_ssim", "lpips", "fid")
+        measured.append({"row": row, "setting": setting} | {n: values[n]["value"] for n in names})
+    parts = [
+        f"{rates['machine']['gpu']}, {rates['machine']['cores']} processor cores, PyTorch"
+        f" {rates['packages']['torch']}; a bf16 matrix product reaches {rates['matmul_flops'] / 1e12:.0f}"
+        " TFLOP/s. Images a second of one step, by what PyTorch is asked for:",
+        entries.to_markdown(index=False, floatfmt=".3g"),
+        "Jobs of `ssimbad run`, in the order they ran until the time was up:",
+        pd.DataFrame(lines).to_markdown(index=False, floatfmt=".0f"),
+        "What the sweep chose on 64 validation faces, and its quality there:",
+        chosen.to_markdown(index=False, floatfmt=".4g"),
+        "The first 300 test faces as the card colorized them, by `ssimbad measure`; `cross` is against the"
+        " exact truth:",
+        pd.DataFrame(measured).to_markdown(index=False, floatfmt=".4g"),
+    ]
+    replace(ROOT / "docs/gpu.md", "\n\n".join(parts), "results card")
+
+
 def refresh_plan() -> None:
     """What the paper's run is estimated to take."""
     command = [str(Path(sys.executable).with_name("ssimbad"))]
@@ -246,6 +287,7 @@ def main() -> None:
         "speed": refresh_speed,
         "rehearsal": refresh_rehearsal,
         "gpu": refresh_gpu,
+        "card": refresh_card,
         "plan": refresh_plan,
     }
     if refresh := parts.get(sys.argv[-1]):

@@ -1,6 +1,7 @@
 """Users' pictures as a browser shows them: colours, depths, transparency, orientation, metadata."""
 
 import io
+import random
 import struct
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 from ssimbad.data.images import display_size, is_image_name, read_picture
 from ssimbad.errors import UserError
 from tests.conftest import picture
+from tests.data.mutations import ENDINGS, by_tags, mutation, outcome, samples
 from tests.data.pictures import (
     ADOBE_GAMMA,
     Chunk,
@@ -273,3 +275,24 @@ def test_every_usual_ending_is_an_images(ending: str) -> None:
     assert is_image_name(Path(f"a.{ending}"))
     assert not is_image_name(Path(f".a.{ending}"))
     assert not is_image_name(Path(f"a.{ending}.txt"))
+
+
+def test_changed_files_are_pictures_or_one_line(tmp_path: Path) -> None:
+    """300 of them; ``python -m tests.data.mutations 5000`` tries more."""
+    files, outcomes = samples(), set()
+    for number in range(300):
+        form, _, data = mutation(number, files)
+        path = tmp_path / f"a{ENDINGS[form]}"
+        path.write_bytes(data)
+        outcomes.add(outcome(path) == "accepted")
+    assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+def test_odd_metadata_alone_cost_no_picture(tmp_path: Path, form: str) -> None:
+    files = samples()
+    for number in range(60):
+        data = by_tags(form, files[form][0], random.Random(number))
+        path = tmp_path / f"a{ENDINGS[form]}"
+        path.write_bytes(data)
+        assert outcome(path) == "accepted"

@@ -125,6 +125,8 @@ def test_systems_state_what_each_row_took(finished: Results) -> None:
     assert numbers["fill"] == [0, 0, 0, 0]
     assert numbers["regression"][1:] == [16, 64, 64]
     assert numbers["ssimbad_longer"][1:] == [16, 64, 64]
+    seconds = {row: float(line["training_seconds"]) for row, line in found.items()}
+    assert seconds["fill"] == 0 < seconds["ssimbad"] < seconds["ssimbad_refined"]
     calls = {row: float(line["network_calls"]) for row, line in found.items()}
     assert (calls["reference"], calls["scft"]) == (0, 1)
     assert calls["edm_refined"] == 4  # as its section says, guided: two calls a step
@@ -194,7 +196,15 @@ def test_a_second_run_has_nothing_to_do(finished: Results) -> None:
     [
         (
             "ssimbad: {refinement: {steps: 3}}",
-            {(p, "ssimbad_refined") for p in ("refine", "sweep", "infer", "evaluate", "oracle")},
+            {
+                *(
+                    (p, "ssimbad_refined")
+                    for p in ("refine", "sweep", "infer", "evaluate", "oracle")
+                ),
+                # What takes as many network passes.
+                *((p, "regression") for p in ("train", "infer", "evaluate")),
+                *((p, "ssimbad_longer") for p in ("refine", "infer", "evaluate")),
+            },
         ),
         ("phi: {choice: atan(sigma)}", None),
         ("rows: [reference]", set()),
@@ -206,7 +216,8 @@ def test_a_change_reruns_what_reads_it(
     """Which phases read a key, tests/test_config.py says of many more."""
     planned = planned_jobs(snakemake(finished.root, "-n", overlay=overlay))
     if rerun is None:
-        copied = {("data", ""), ("infer", "reference"), ("evaluate", "reference")}
+        untrained = {(p, row) for p in ("infer", "evaluate") for row in ("reference", "fill")}
+        copied = {("data", ""), *untrained}
         every = {(rule, run or "") for rule, run in jobs(load_merged(finished.config))}
         rerun = every - copied
     assert planned == rerun | {("report", "")}

@@ -86,7 +86,9 @@ rule infer:
         checkpoint=own_checkpoint,
         choice=chosen_sampling,
     output:
-        directory(expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=inferred())),
+        directory(
+            expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=inferred())
+        ),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     log:
         log_of("infer"),
@@ -111,7 +113,9 @@ rule evaluate:
         expand(f"{RESULTS}/images/{{{{row}}}}/{{setting}}", setting=inferred()),
         record=f"{RESULTS}/images/{{row}}/infer.json",
     output:
-        expand(f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=CONFIG.settings),
+        expand(
+            f"{RESULTS}/metrics/{{{{row}}}}/{{setting}}.json", setting=CONFIG.settings
+        ),
     log:
         log_of("evaluate"),
     benchmark:

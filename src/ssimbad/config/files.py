@@ -65,9 +65,10 @@ def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_overlay(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """What an overlay says, on top of what the overlay says that it extends."""
+def _read_overlay(path: Path, named: list[Path], below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What an overlay says, on top of what the overlay says that it extends; both are added to ``named``."""
     values = _read(path)
+    named.append(path)
     extended = values.pop(_EXTENDS, None)
     if extended is None:
         return values
@@ -79,7 +80,7 @@ def _read_overlay(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
         base_path = path.parent / at_home(extended)
     except ValueError as error:
         raise UserError(f"{path}: {_EXTENDS}: {shown(extended)}: {error}") from None
-    base = _read_overlay(base_path, (*below, path.resolve()))
+    base = _read_overlay(base_path, named, (*below, path.resolve()))
     return _overlay(base, values)
 
 
@@ -94,7 +95,8 @@ def load(overlays: list[Path], values: dict[str, Any] | None = None, base: Path 
     Raises:
         UserError: a file or a value is at fault, or the results would lie where the user's files are.
     """
-    changes = [_read_overlay(path) for path in overlays]
+    named: list[Path] = []
+    changes = [_read_overlay(path, named) for path in overlays]
     # A whole config, as a run leaves it, stands alone, whatever config.yaml is meanwhile.
     is_whole = bool(changes) and changes[0].keys() >= Config.model_fields.keys()
     merged = {} if is_whole else _read(base)
@@ -104,16 +106,21 @@ def load(overlays: list[Path], values: dict[str, Any] | None = None, base: Path 
     merged = _overlay(merged, {k: v for k, v in (values or {}).items() if k != _EXTENDS})
     where = str(overlays[-1] if overlays else base)
     config = validate(merged, where)
-    _check_places(config, where)
+    _check_places(config, named, where)
     return config
 
 
-def _check_places(config: Config, where: str) -> None:
+def _check_places(config: Config, named: list[Path], where: str) -> None:
     """Refuse a results folder in which a run could write over what is the user's."""
-    faults = overlap(config.results, config.data.make_source(config.seed).users_paths)
+    root = Path(os.path.realpath(config.results))
+    # Right in the results folder one may lie, as the merged config does; its folders are replaced as a whole.
+    within = Path.cwd().is_relative_to(root)
+    deep = [p for p in named if not within and root in Path(os.path.realpath(p)).parent.parents]
+    given = {f"--config ({shown(path)})": str(path) for path in deep}
+    faults = overlap(config.results, config.data.make_source(config.seed).users_paths | given)
     if place := no_folder(config.results):
         faults.append(f"results: {shown(config.results)}: {shown(place)} is no folder")
-    if Path.cwd().is_relative_to(os.path.realpath(config.results)):
+    if within:
         faults.append(
             f"results: {shown(config.results)}: holds the folder that the command runs in"
         )

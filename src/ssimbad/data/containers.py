@@ -101,7 +101,9 @@ def _png(data: bytes) -> Container:
         # Lower case: a decoder may pass it by. An unknown one of upper case is the decoder's to refuse.
         if (name in _PIXELS and not is_key) or name[:1].isupper():
             kept.append(whole)
-        found.setdefault(name, body)
+        # What is said of colours after them comes too late, as for all decoders.
+        if name == b"eXIf" or b"IDAT" not in found:
+            found.setdefault(name, body)
     channels = {_GREY: 1, _RGB: 3}.get(kind, 0)
     key = found.get(b"tRNS", b"")
     values = struct.unpack(f">{channels}H", key) if channels and len(key) == 2 * channels else ()
@@ -120,10 +122,14 @@ _ICC = b"ICC_PROFILE\0"
 
 
 def _jpeg_profile(parts: list[bytes]) -> bytes:
-    """A profile from its segments, each with its number and how many there are."""
-    numbered = {part[0]: part[2:] for part in parts if len(part) > 2}
-    whole = sorted(numbered) == list(range(1, len(parts) + 1))
-    return b"".join(numbered[number] for number in sorted(numbered)) if whole else b""
+    """A profile from its segments, each with its number and how many there are; strays are passed by."""
+    count = next((part[1] for part in parts if len(part) > 1 and part[0] == 1), 0)
+    numbered: dict[int, bytes] = {}
+    for part in parts:
+        if len(part) > 1 and part[1] == count:
+            numbered.setdefault(part[0], part[2:])
+    found = [numbered.get(number) for number in range(1, count + 1)]
+    return b"" if None in found else b"".join(part for part in found if part)
 
 
 def _jpeg(data: bytes) -> Container:
@@ -155,7 +161,8 @@ def _jpeg(data: bytes) -> Container:
 
 
 _FRAMES = {b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L"}
-_TOLD = 0x20 | 0x08 | 0x04  # flags of VP8X: a profile, EXIF and XMP are there
+_HAS_PROFILE, _HAS_EXIF, _HAS_XMP = 0x20, 0x08, 0x04  # flags of VP8X, the first chunk
+_TOLD = _HAS_PROFILE | _HAS_EXIF | _HAS_XMP
 
 
 def _webp(data: bytes) -> Container:
@@ -173,7 +180,9 @@ def _webp(data: bytes) -> Container:
         found.setdefault(name, body)
         at = end
     header = b"RIFF" + struct.pack("<I", len(kept) + 4) + b"WEBP"
-    profile, exif = found.get(b"ICCP", b""), found.get(b"EXIF", b"")
+    told = found.get(b"VP8X", b"\0")[:1] if data[12:16] == b"VP8X" else b"\0"
+    profile = found.get(b"ICCP", b"") if told and told[0] & _HAS_PROFILE else b""
+    exif = found.get(b"EXIF", b"") if told and told[0] & _HAS_EXIF else b""
     return Container(header + kept, profile, _orientation(exif))
 
 

@@ -234,8 +234,8 @@ class Measurer:
     def measure_run(self, run: Run, setting: str, results: Results) -> dict[str, Any]:
         """As :meth:`measure`, of a run's images in a setting; with the setting's :meth:`floor`."""
         folder = results.images(run) / images_of(setting)
-        # The images of a row without networks are copies of the test images.
-        found = self.measure(folder, setting, run.stage != "none", f"{run} {setting}")
+        # The images of the copy row are the test images themselves, warped.
+        found = self.measure(folder, setting, run.method != "reference", f"{run} {setting}")
         return found | {"floor": self.floor(setting)}
 
 

@@ -286,7 +286,7 @@ class Workload:
         batch, size = min(self.config.evaluate.batch, test), self.config.data.size
         batches = test / batch / self.gpus
         passes = [(_lpips(batch, size), len(self.config.settings) * batches)]
-        if row.stage != "none":  # features of the truth are computed once for all rows
+        if row.method != "reference":  # features of the truth are computed once for all rows
             passes.append((_inception(batch, size), len(inferred()) * batches))
         return Line("evaluate", row, 0, tuple(passes), self._runs(row))
 

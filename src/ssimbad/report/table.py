@@ -10,7 +10,7 @@ import pandas as pd
 
 from ssimbad.evaluation.metrics import METRICS, SWEPT, against, enumerated, of_images, of_sets
 from ssimbad.evaluation.records import to_csv
-from ssimbad.files import read_text, write_json, write_text
+from ssimbad.files import read_json, read_text, write_json, write_text
 from ssimbad.methods import Run, title_of
 from ssimbad.paper import PAPER
 from ssimbad.report.html import render
@@ -119,8 +119,24 @@ def told_sampling(sampling: dict[str, Any] | None) -> str:
     return ", ".join(words)
 
 
-def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[str, Any]]:
-    """What each row's network is and what it took to train, from its provenance."""
+def _training_seconds(run: Run, results: Results) -> float | None:
+    """Of all stages behind a run's checkpoint; None where one is not known whole: it was resumed."""
+    if run.stage == "none":
+        return 0.0
+    stages = [run.trained, *([run.pretrained] if run.stage == "refine" else [])]
+    paths = [results.history(stage).with_suffix(".json") for stage in stages]
+    if not all(path.exists() for path in paths):
+        return None
+    summaries = [read_json(path) for path in paths]
+    if any(summary["resumed"] for summary in summaries):
+        return None
+    return sum(summary["seconds"] for summary in summaries)
+
+
+def systems(
+    found: dict[tuple[str, str], dict[int, Measurement]], results: Results
+) -> list[dict[str, Any]]:
+    """What each row's network is and what it took to train, from its provenance and history."""
     records = []
     made = {row: runs for (row, _), runs in found.items()}  # alike in all settings
     for row, runs in made.items():
@@ -135,6 +151,7 @@ def systems(found: dict[tuple[str, str], dict[int, Measurement]]) -> list[dict[s
                 "optimizer_steps": sum(stage["steps"] for stage in stages),
                 "images_seen": sum(stage["steps"] * stage["batch"] for stage in stages),
                 "network_passes": sum(stage["network_passes"] for stage in stages),
+                "training_seconds": _training_seconds(Run(row), results),
                 "sampling": told_sampling(infer.get("sampling")),
                 "chosen_by": infer.get("choice", {}).get("metric"),
                 "network_calls": infer["network_calls"],
@@ -154,6 +171,7 @@ def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
             "optimizer steps": f"{r['optimizer_steps']:,}",
             "images seen": f"{r['images_seen']:,}",
             "network passes": f"{r['network_passes']:,}",
+            "training": "–" if r["training_seconds"] is None else f"{r['training_seconds']:,.0f} s",
             "sampling": r["sampling"],
             "network calls per image": f"{r['network_calls']:g}",
             "seconds per image": f"{r['seconds_per_image']:.2g}",
@@ -261,7 +279,7 @@ def write_tables(
     """
     settings = list(dict.fromkeys(setting for _, setting in found))
     notes = _notes(found, settings, _chosen_note(found) + data)
-    made = systems(found)
+    made = systems(found, results)
     calls = {line["method"]: line["network_calls"] for line in made}
     pages = _pages(records, settings, calls)
     pages |= {"What each row is and took:": _systems_page(made)}

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from ssimbad.errors import UserError
-from ssimbad.files import whole_file
+from ssimbad.files import refusal, whole_file
 from ssimbad.methods import methods, model_of
 from ssimbad.methods.base import NetworkMethod
 from ssimbad.networks.schema import UNetConfig
@@ -50,6 +50,11 @@ def read_header(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    try:
+        with path.open("rb"):
+            pass
+    except PermissionError as error:
+        raise UserError(refusal(error) or str(error)) from None
     try:
         with safe_open(path, "pt") as stream:
             return json.loads(stream.metadata()[_KEY])
