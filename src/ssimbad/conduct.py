@@ -6,6 +6,7 @@ another machine without making anything anew.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -15,7 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssimbad.dvc_adoption import output_of
+from ssimbad.data.schema import STORE
+from ssimbad.dvc_adoption import touch
 from ssimbad.errors import UserError
 from ssimbad.files import read_json, sha256_file, write_json, write_text
 from ssimbad.interruption import Stopped, exit_on_sigterm, hold
@@ -24,6 +26,7 @@ from ssimbad.phases import jobs
 from ssimbad.phases.code import code_of
 from ssimbad.phases.slices import PhaseConfig, digest, phase_json
 from ssimbad.provenance import digests
+from ssimbad.settings import inferred
 
 if TYPE_CHECKING:
     from ssimbad.config.schema import Config
@@ -86,14 +89,20 @@ def _name(job: Job) -> str:
     return phase if run is None else f"{phase} {run}"
 
 
-def _left_by(job: Job, results: Results) -> Path:
-    """The file that says that a job's results are whole."""
+def _left_by(job: Job, results: Results) -> list[Path]:
+    """The files and folders that a job leaves, as its rule names them; first the file that tells it apart."""
     phase, run = job
+    if phase == "data":
+        return [results.data / name for name in STORE]
     if run is None:
-        return {"data": results.data / "manifest.json", "phi": results.phi / "phi.json"}[phase]
+        names = ("phi.json", "ranking.csv", "curves.csv", "noisy.npz")
+        return [results.phi / name for name in names]
     if phase == "sweep":
-        return results.choice(run)
-    return results.images(run) / "infer.json" if phase == "infer" else results.checkpoint(run)
+        return [results.choice(run), results.choice(run).with_suffix(".csv")]
+    if phase == "infer":
+        return [results.images(run) / name for name in ("infer.json", *inferred())]
+    history = results.history(run)
+    return [results.checkpoint(run), history, history.with_suffix(".json")]
 
 
 def _records(results: Results) -> dict[str, Any]:
@@ -114,12 +123,12 @@ def done(config: Config, results: Results) -> dict[Job, bool]:
     records, keys = _records(results), keys_of(config)
     found: dict[Job, bool] = {}
     for job, key in keys.items():
-        record, path = records.get(_name(job), {}), _left_by(job, results)
+        record, paths = records.get(_name(job), {}), _left_by(job, results)
         found[job] = (
             all(found[needed] for needed in needed_by(job, config))
             and record.get("key") == key
-            and path.is_file()
-            and record.get("sha256") == sha256_file(path)
+            and all(path.exists() for path in paths)
+            and record.get("sha256") == sha256_file(paths[0])
         )
     return found
 
@@ -128,6 +137,11 @@ def _note_time(path: Path, seconds: float) -> None:
     """As Snakemake notes a job's time and memory, of which this process knows the most of all its jobs."""
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     write_text(path, f"s\tmax_rss\n{seconds:.4f}\t{rss:.2f}\n")
+
+
+def _told(failed: dict[Job, str], *more: str) -> str:
+    """A line for each fault, and what else there is to say."""
+    return "\n".join(line for line in (*failed.values(), *more) if line)
 
 
 def conduct(config: Config, results: Results, minutes: float | None = None) -> None:
@@ -139,14 +153,25 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
         minutes: stop after so many, as at a SIGTERM: a training saves its state; None: run to the end.
 
     Raises:
-        UserError: another run is at work there; jobs failed, told once all that do not need them are done; or
-            the time is up (:class:`~ssimbad.interruption.Stopped`).
+        UserError: the config or the time makes no sense here; another run is at work there; jobs failed, told
+            once all that do not need them are done; or a SIGTERM came or the time is up
+            (:class:`~ssimbad.interruption.Stopped`).
     """
+    count = config.devices * config.nodes
+    if count > 1:
+        raise UserError(
+            f"devices × nodes is {count}: `ssimbad run` is one process: set both to 1, or use snakemake"
+        )
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise UserError(f"--minutes: {minutes:g}: must be above 0")
     hold(results.root)
     keys, finished = keys_of(config), done(config, results)
     failed: dict[Job, str] = {}
+    end = math.inf
     if minutes is not None:
-        timer = threading.Timer(60 * minutes, os.kill, (os.getpid(), signal.SIGTERM))
+        allowed = min(60 * minutes, threading.TIMEOUT_MAX)
+        end = time.monotonic() + allowed
+        timer = threading.Timer(allowed, os.kill, (os.getpid(), signal.SIGTERM))
         timer.daemon = True
         timer.start()
     for number, job in enumerate(keys, 1):
@@ -160,21 +185,25 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
             continue
         exit_on_sigterm()  # a training has put its own handler in the place of this one
         start = time.monotonic()
+        if start >= end:  # the signal came between a training's last step and here
+            before = f"stopped before {_name(job)}: the same command goes on from there"
+            raise Stopped(_told(failed, before))
         try:
             import_module(f"ssimbad.phases.{phase}").run(PhaseConfig(config, phase, run), results)
-        except Stopped:
-            raise
+        except (Stopped, SystemExit) as stop:
+            anew = f"stopped in the middle of {_name(job)}: the same command begins that anew"
+            raise Stopped(_told(failed, str(stop) if isinstance(stop, Stopped) else anew)) from None
         except UserError as error:
             failed[job] = f"{_name(job)}: {error}"
             continue
         seconds = time.monotonic() - start
         print(f"{told}: {seconds:.1f} s", flush=True)
         _note_time(results.benchmark(phase, run), seconds)
-        path = _left_by(job, results)
-        record = {"key": keys[job], "sha256": sha256_file(path), "seconds": round(seconds, 1)}
+        told_apart = sha256_file(_left_by(job, results)[0])
+        record = {"key": keys[job], "sha256": told_apart, "seconds": round(seconds, 1)}
         write_json(results.conducted, _records(results) | {_name(job): record})
     if failed:
-        raise UserError("\n".join(told for told in failed.values() if told))
+        raise UserError(_told(failed))
 
 
 def adopt(config: Config, overlays: list[Path], results: Results) -> str:
@@ -196,10 +225,7 @@ def adopt(config: Config, overlays: list[Path], results: Results) -> str:
     if not results.conducted.exists():
         raise UserError(f"{results.conducted}: no such file: `ssimbad run` has made nothing here")
     finished = done(config, results)
-    targets = [str(_left_by(job, results)) for job, there in finished.items() if there]
+    targets = [str(_left_by(job, results)[0]) for job, there in finished.items() if there]
     if targets:
-        files = ["--configfile", *map(str, overlays)] if overlays else []
-        output_of(
-            "snakemake", *targets, "--touch", "--forceall", "--cores", "1", "--quiet", "all", *files
-        )
+        touch(targets, overlays)
     return f"{len(targets)} of {len(finished)} jobs adopted"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -66,9 +67,27 @@ def output_of(tool: str, *arguments: str) -> str:
     command = [sys.executable, "-m", tool, *arguments]
     done = subprocess.run(command, env=os.environ | {CHILD: "1"}, capture_output=True, text=True)
     if done.returncode:
-        words = done.stderr.strip().splitlines() or ["failed"]
-        raise UserError(f"{tool}: {shown(words[-1])}")
+        words = [line.strip() for line in done.stderr.strip().splitlines()] or ["failed"]
+        # Snakemake's errors run over several lines, and some stand twice.
+        errors = (k for k, word in enumerate(words) if re.match(r"\w*(Error|Exception)\b", word))
+        raise UserError(f"{tool}: {shown(' '.join(dict.fromkeys(words[next(errors, -1) :])))}")
     return done.stdout
+
+
+def touch(targets: list[str], overlays: list[Path]) -> None:
+    """Have Snakemake take files, and all that they are made from, as made just now.
+
+    Args:
+        targets: the files, or rules.
+        overlays: the config.
+
+    Raises:
+        UserError: Snakemake fails.
+    """
+    # Asked to be quieter it would keep its errors to itself, too.
+    command = ["--touch", "--forceall", "--cores", "1", "--quiet", "rules", "progress"]
+    files = ["--configfile", *map(str, overlays)] if overlays else []
+    output_of("snakemake", *targets, *command, *files)
 
 
 def _make_old(path: Path) -> None:
@@ -156,8 +175,7 @@ def adopt() -> None:
             locked = Path(folder) / "config.yaml"
             locked.write_text(dumped(config), encoding="utf-8")
             targets = [(c if isinstance(c, str) else c[-1]).split()[-1] for c in commands]
-            touch = ["--touch", "--forceall", "--cores", "1", "--quiet", "all"]
-            output_of("snakemake", *targets, *touch, "--configfile", str(locked))
+            touch(targets, [locked])
     for name in dirty:
         if not any("changed outs" in c for c in status.get(name, []) if isinstance(c, dict)):
             for out in stages[name].get("outs", []):
