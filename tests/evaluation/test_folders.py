@@ -2,7 +2,9 @@
 
 import csv
 import json
+import unicodedata
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import lpips
@@ -15,7 +17,9 @@ from pytorch_fid.inception import InceptionV3
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ssimbad.errors import UserError
+from ssimbad.evaluation import folders as folders_module
 from ssimbad.evaluation.folders import measure_folders
+from ssimbad.evaluation.measure import image_values
 from ssimbad.evaluation.metrics import METRICS
 from ssimbad.pretrained.fetching import fetch
 from ssimbad.pretrained.networks import lpips_network
@@ -127,6 +131,7 @@ def test_a_single_pair_has_no_metric_of_a_set(folders: tuple[Path, Path]) -> Non
     assert text.endswith("1 pair: too few for FID, KID")
     (line,) = [line for line in text.splitlines() if line.startswith("FID")]
     assert line.split() == ["FID", "↓", "none"]
+    assert "[" not in text  # nor an interval: of one number every resample is the same
 
 
 def test_faults_are_told_together_a_line_each_and_nothing_is_written(
@@ -149,6 +154,9 @@ def test_faults_are_told_together_a_line_each_and_nothing_is_written(
         f"ssimbad: {tmp_path / 'none'}: No such file or directory",
         f"ssimbad: {empty}: holds no PNG, JPEG or WebP image",
     ]
+    for given in (real / "a.png", real / "a.png" / "below"):
+        with pytest.raises(UserError, match=r": cannot be a folder: .*a\.png is none"):
+            measure_folders(empty, empty, given, "cpu")  # before anything is looked at
     picture(1, 24, 48).save(real / "a.png")
     (real / "b.png").write_bytes(b"\x89PNG broken")
     picture(1, 64, 48).save(generated / "c.png")
@@ -168,3 +176,36 @@ def test_faults_are_told_together_a_line_each_and_nothing_is_written(
         f"{real}: own: not in {generated}",
         f"{generated}: more0, more1, more2, more3, more4 and 2 more: not in {real}",
     ]
+
+
+def test_a_name_written_in_two_ways_is_one_name(folders: tuple[Path, Path]) -> None:
+    real, generated = folders
+    (real / "a.png").rename(real / f"{unicodedata.normalize('NFC', 'é')}.png")
+    (generated / "a.png").rename(generated / f"{unicodedata.normalize('NFD', 'é')}.png")
+    assert measure_folders(real, generated, None, "cpu").endswith("4 pairs")
+
+
+def test_large_pictures_are_measured_a_few_at_a_time(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, generated = folders
+    for path in (*real.iterdir(), *generated.iterdir()):
+        path.unlink()
+    for k in range(5):
+        picture(k, 64, 64).save(real / f"{k}.png")
+        picture(k + 1, 64, 64).save(generated / f"{k}.png")
+    at_once = measure_folders(real, generated, None, "cpu")
+    sizes = []
+
+    def noted(metrics: Any, batches: Any, networks: Any) -> Any:
+        parts = list(batches)
+        sizes.extend(len(part[0]) for part in parts)
+        return image_values(metrics, parts, networks)
+
+    monkeypatch.setattr(folders_module, "image_values", noted)
+    monkeypatch.setattr(folders_module, "_PIXELS", 2 * 64 * 64)
+    assert measure_folders(real, generated, None, "cpu") == at_once
+    assert sizes == [2, 2, 1]
+    monkeypatch.setattr(folders_module, "_PIXELS", 1)
+    measure_folders(real, generated, None, "cpu")
+    assert sizes[3:] == [1] * 5

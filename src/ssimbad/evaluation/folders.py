@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ssimbad.data.images import is_image_name, read_picture
+from ssimbad.data.images import is_image_name, name_of, read_picture
 from ssimbad.devices import device_of
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.measure import Features, image_values, summary
@@ -22,12 +22,14 @@ from ssimbad.evaluation.metrics import METRICS, of_images, of_sets
 from ssimbad.evaluation.pairs import Networks
 from ssimbad.evaluation.records import to_csv
 from ssimbad.files import write_json, write_text
+from ssimbad.layout import no_folder
 from ssimbad.provenance import machine, packages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _BATCH, _RESAMPLES, _SEED = 16, 1000, 42
+_PIXELS = 1 << 20  # of a batch: metrics take about a KiB for each
 _SMALLEST = 32  # px, below which LPIPS's network has nothing left to look at
 _STRETCH = 0.02  # by how much the ratios of sides may differ: rounding of a smaller picture's
 _NAMED = 5  # names in a line
@@ -41,7 +43,7 @@ class _Pair:
 
 
 def _pictures(folder: Path, faults: list[str]) -> dict[str, Path]:
-    """The image files right in a folder by stem."""
+    """The image files right in a folder by name."""
     try:
         paths = sorted(p for p in folder.iterdir() if p.is_file() and is_image_name(p))
     except OSError as error:
@@ -49,8 +51,8 @@ def _pictures(folder: Path, faults: list[str]) -> dict[str, Path]:
         return {}
     if not paths:
         faults.append(f"{shown(folder)}: holds no PNG, JPEG or WebP image")
-    found = {path.stem: path for path in paths}
-    twice = [stem for stem, count in Counter(path.stem for path in paths).items() if count > 1]
+    found = {name_of(path): path for path in paths}
+    twice = [name for name, count in Counter(map(name_of, paths)).items() if count > 1]
     if twice:
         faults.append(f"{shown(folder)}: {_listed(twice)}: several images of a name")
     return found
@@ -113,7 +115,7 @@ def _pixels(paths: list[Path], size: tuple[int, int]) -> Tensor:
 
 
 def measure_folders(real: Path, generated: Path, out: Path | None, device_name: str) -> str:
-    """Measure generated pictures against the real ones of the same stems.
+    """Measure generated pictures against the real ones of the same names.
 
     A generated picture is resized to its real one. Palettes are compared with the real pictures'. Metrics
     against a sketch are left out, for there is none.
@@ -129,8 +131,10 @@ def measure_folders(real: Path, generated: Path, out: Path | None, device_name: 
 
     Raises:
         UserError: a line for each fault: names without a partner, unreadable files, empty folders, images
-            below 32 px or of other proportions; or weights cannot be had.
+            below 32 px or of other proportions; ``out`` is no folder; or weights cannot be had.
     """
+    if out is not None and (other := no_folder(str(out))):
+        raise UserError(f"{shown(out)}: cannot be a folder: {shown(other)} is none")
     pairs = _paired(real, generated)
     sizes = _sizes(pairs)
     networks = Networks("auto", device_of(device_name))
@@ -144,8 +148,9 @@ def measure_folders(real: Path, generated: Path, out: Path | None, device_name: 
         with tqdm(total=len(pairs), desc="measuring", unit=" pairs") as bar:
             for size, alike in groupby(order, key=lambda i: sizes[i]):
                 chosen = list(alike)
-                for start in range(0, len(chosen), _BATCH):
-                    part = chosen[start : start + _BATCH]
+                count = min(_BATCH, max(1, _PIXELS // (size[0] * size[1])))
+                for start in range(0, len(chosen), count):
+                    part = chosen[start : start + count]
                     truth = _pixels([pairs[i].real for i in part], size)
                     images = _pixels([pairs[i].generated for i in part], size)
                     if features is not None:

@@ -141,7 +141,7 @@ def image_values(
 def summary(
     per_image: dict[str, np.ndarray], sets: list[np.ndarray], resamples: int, seed: int
 ) -> dict[str, dict[str, float | None]]:
-    """The value and interval of every metric, in the order of :data:`METRICS`.
+    """The value and interval of every metric, in the order of :data:`METRICS`. One image has no interval.
 
     Args:
         per_image: each image's values by metric.
@@ -152,8 +152,11 @@ def summary(
     found: dict[str, dict[str, float | None]] = {}
     for name in METRICS:
         if name in per_image:
-            low, high = bootstrap_interval(per_image[name], resamples, seed)
-            found[name] = {"value": float(per_image[name].mean()), "ci_low": low, "ci_high": high}
+            values = per_image[name]
+            low, high = (
+                bootstrap_interval(values, resamples, seed) if len(values) > 1 else (None,) * 2
+            )
+            found[name] = {"value": float(values.mean()), "ci_low": low, "ci_high": high}
         elif name in of_sets():
             found[name] = dict.fromkeys(("value", "ci_low", "ci_high"))
             if sets:
