@@ -228,7 +228,7 @@ def refresh_gpu() -> None:
 
 
 def refresh_card() -> None:
-    """A run of config/gpu.yaml: rates, jobs, what the sweep chose, and test images measured."""
+    """A run of config/gpu.yaml: rates, jobs, and what the sweep chose."""
     records = ROOT / "benchmarks/h200"
     rates = json.loads((records / "rates.json").read_text())
     entries = pd.DataFrame(rates["entries"])[
@@ -239,30 +239,21 @@ def refresh_card() -> None:
     for job, record in jobs.items():
         stage, _, row = job.partition(" ")
         history = records / "history" / stage / f"{row}.json"
-        steps = json.loads(history.read_text())["step"] if history.exists() else None
+        steps = json.loads(history.read_text())["step"] if history.exists() else "–"
         lines.append({"job": job, "seconds": record["seconds"], "best step": steps})
     chosen = pd.concat(
         pd.read_csv(path).query("chosen == 1").assign(row=path.stem)
         for path in sorted((records / "sweep").glob("*.csv"))
     )[["row", "setting", "sampler", "steps", "guidance", "network_calls", "psnr", "lpips"]]
-    measured = []
-    for path in sorted((records / "measured").glob("*.json")):
-        row, _, setting = path.stem.partition("-")
-        values = json.loads(path.read_text())["metrics"]
-        names = ("psnr", "ms_ssim", "lpips", "fid")
-        measured.append({"row": row, "setting": setting} | {n: values[n]["value"] for n in names})
     parts = [
         f"{rates['machine']['gpu']}, {rates['machine']['cores']} processor cores, PyTorch"
         f" {rates['packages']['torch']}; a bf16 matrix product reaches {rates['matmul_flops'] / 1e12:.0f}"
         " TFLOP/s. Images a second of one step, by what PyTorch is asked for:",
-        entries.to_markdown(index=False, floatfmt=".3g"),
+        entries.to_markdown(index=False, floatfmt=".4g"),
         "Jobs of `ssimbad run`, in the order they ran until the time was up:",
         pd.DataFrame(lines).to_markdown(index=False, floatfmt=".0f"),
         "What the sweep chose on 64 validation faces, and its quality there:",
         chosen.to_markdown(index=False, floatfmt=".4g"),
-        "The first 300 test faces as the card colorized them, by `ssimbad measure`; `cross` is against the"
-        " exact truth:",
-        pd.DataFrame(measured).to_markdown(index=False, floatfmt=".4g"),
     ]
     replace(ROOT / "docs/gpu.md", "\n\n".join(parts), "results card")
 

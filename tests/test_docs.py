@@ -9,10 +9,14 @@ from ssimbad.methods import rows
 from ssimbad.phases import PHASES
 from tests.conftest import REPOSITORY
 
-DOCUMENTS = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")]
+DOCUMENTS = [
+    path
+    for folder in (".", "docs", "src/ssimbad/model")
+    for path in (REPOSITORY / folder).glob("*.md")
+]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_links_lead_somewhere(document) -> None:
     links = re.findall(r"\]\(([^)#]+)", document.read_text())
     missing = [link for link in links if not link.startswith(("http", "<"))]

@@ -31,14 +31,14 @@ def _path(text: str) -> Path:
 
 
 def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "colorize your own sketches with a trained row"
+    text = "colorize your own sketches with the shipped model or a trained row"
     command = commands.add_parser("colorize", help=text, description=text)
     command.add_argument(
         "--checkpoint",
         dest="checkpoint_path",
         type=_path,
         metavar="FILE",
-        help="a trained row's .safetensors (default: the default run's ssimbad_refined)",
+        help="a trained row's .safetensors (default: the shipped model)",
     )
     command.add_argument(
         "--sketch", help="a line sketch, or a folder of them", type=_path, metavar="PATH"

@@ -1,4 +1,4 @@
-"""Colorizing users' own drawings with a trained row's checkpoint, whatever their size."""
+"""Colorizing users' own drawings, of any size, with the shipped model or a trained row's checkpoint."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from ssimbad.methods.base import NetworkMethod
     from ssimbad.schema import Section
 
-DEFAULT_CHECKPOINT = Results("results").checkpoint("ssimbad_refined")
-"""What the default config's run leaves of the paper's method."""
+SHIPPED = Path(__file__).parent / "model" / "model.safetensors"
+"""The package's own model, which ``docs/ship_model.py`` puts there; its card lies beside it."""
 
 _BATCH = 16  # images at once; changes nothing above 1/255
 
@@ -180,7 +180,7 @@ def _sampling(
         return None
     refined = {k: v for k, v in header.get("refinement", {}).items() if k in fields}
     try:
-        chosen = _chosen(path, row, kind)
+        chosen = header.get("sampling") or _chosen(path, row, kind)
         return kind.model_validate(declared.usual_sampling | refined | chosen | asked)
     except ValidationError as error:
         fault = error.errors()[0]
@@ -281,7 +281,7 @@ def colorize(
     """Colorize each drawing by each reference and write PNG files, all of them or none.
 
     Args:
-        checkpoint_path: a trained row's; None: :data:`DEFAULT_CHECKPOINT`.
+        checkpoint_path: a trained row's; None: :data:`SHIPPED`.
         sketch: a line sketch, or a folder of them; or
         image: a drawing in colours whose lines are taken, or a folder of them.
         references: images, or folders of them; they are not warped.
@@ -303,12 +303,7 @@ def colorize(
             raise UserError("colorize: give --sketch or --image, one of them")
     device = device_of(device_name)
     jobs = _jobs(drawing, references, out)
-    if checkpoint_path is None and not isfile(DEFAULT_CHECKPOINT):
-        raise UserError(
-            f"{DEFAULT_CHECKPOINT}: no such file in {shown(Path.cwd())}: `make reproduce` there makes it, or"
-            " --checkpoint names another"
-        )
-    path = checkpoint_path or DEFAULT_CHECKPOINT
+    path = checkpoint_path or SHIPPED
     method, header = _loaded(path)
     sampling = _sampling(path, header, steps, guidance)
     size = header["size"]

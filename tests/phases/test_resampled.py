@@ -20,6 +20,7 @@ def test_the_few_step_row_samples_the_refined_weights(prepared: Results, tmp_pat
     for section in ("train", "refine"):
         values[section] |= {"steps": 0, "epochs": 1, "warmup": 0, "checkpoint_every": 1}
     values["refine"]["strategy"] = {"mse": 1.0}
+    values["sweep"]["choose_by"] = "config"
     values["ssimbad"]["refined_sampling"] |= {"steps": 3, "guidance": 1.0}
     values["ssimbad"]["few_steps"] |= {"steps": 1}
     run_phase(values, "train", results, "ssimbad")

@@ -65,6 +65,8 @@ def read_header(path: Path) -> dict[str, Any]:
 def load(path: Path) -> tuple[NetworkMethod, dict[str, Any]]:
     """Rebuild a method from its checkpoint: in evaluation mode, with the header.
 
+    Weights of any precision become float32.
+
     Raises:
         UserError: the file is missing, damaged, or does not fit.
     """
