@@ -55,7 +55,7 @@ class SearchConfig(Section):
     calls: int = Field(
         ge=1,
         description="network calls an image may take in all; no further way is tried once they are used up,"
-        " and no further number of steps once half are",
+        " and no further number of steps but common_calls once half are",
     )
     common_calls: int = Field(
         ge=1,
