@@ -171,6 +171,7 @@ def test_a_stopped_and_killed_process_ends_all_and_the_rerun_goes_on(
 
 def test_images_of_two_processes_are_those_of_one(prepared: Results, tmp_path: Path) -> None:
     values = tiny_values() | {"devices": 2}
+    values["sweep"]["choose_by"] = "config"
     results = Results(tmp_path)
     for part in ("data", "phi"):
         (tmp_path / part).symlink_to(prepared.root / part)
