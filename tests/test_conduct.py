@@ -100,6 +100,18 @@ def test_what_cannot_be_run_is_a_line_before_any_work(
     assert not (tmp_path / "made").exists()
 
 
+def test_checkpoints_of_another_kind_of_run_are_not_trained_anew(tmp_path: Path) -> None:
+    path = tmp_path / "few.yaml"
+    path.write_text(f"results: {tmp_path / 'made'}\nrows: [ssimbad]\n")
+    config = load([path])
+    checkpoint = Results(config.results).checkpoint(TRAINED)
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"weights")
+    with pytest.raises(UserError, match="was not made by `ssimbad run`, which would train it anew"):
+        conduct(config, Results(config.results))
+    assert checkpoint.read_bytes() == b"weights"
+
+
 @pytest.mark.usefixtures("_own_sigterm")
 @pytest.mark.parametrize(
     ("handler", "line"),

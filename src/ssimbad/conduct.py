@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssimbad.data.schema import STORE
 from ssimbad.dvc_adoption import touch
-from ssimbad.errors import UserError
+from ssimbad.errors import UserError, shown
 from ssimbad.files import read_json, sha256_file, write_json, write_text
 from ssimbad.interruption import Stopped, exit_on_sigterm, hold
 from ssimbad.methods import Run
@@ -29,6 +29,8 @@ from ssimbad.provenance import digests
 from ssimbad.settings import inferred
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ssimbad.config.schema import Config
     from ssimbad.layout import Results
 
@@ -133,6 +135,19 @@ def done(config: Config, results: Results) -> dict[Job, bool]:
     return found
 
 
+def _check_own(known: Iterable[Job], results: Results) -> None:
+    """Refuse to train anew over checkpoints that something else made."""
+    if results.conducted.exists():
+        return
+    for job in known:
+        path = _left_by(job, results)[0]
+        if job[0] in ("train", "refine") and path.exists():
+            raise UserError(
+                f"{shown(path)}: was not made by `ssimbad run`, which would train it anew: choose another"
+                " results folder, or go on with snakemake"
+            )
+
+
 def _note_time(path: Path, seconds: float) -> None:
     """As Snakemake notes a job's time and memory, of which this process knows the most of all its jobs."""
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -153,8 +168,8 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
         minutes: stop after so many, as at a SIGTERM: a training saves its state; None: run to the end.
 
     Raises:
-        UserError: the config or the time makes no sense here; another run is at work there; jobs failed, told
-            once all that do not need them are done; or a SIGTERM came or the time is up
+        UserError: the config or the time makes no sense here; another run is at work there; checkpoints there
+            are of no such run; jobs failed, told once all that do not need them are done; or a SIGTERM came or the time is up
             (:class:`~ssimbad.interruption.Stopped`).
     """
     count = config.devices * config.nodes
@@ -166,6 +181,7 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
         raise UserError(f"--minutes: {minutes:g}: must be above 0")
     hold(results.root)
     keys, finished = keys_of(config), done(config, results)
+    _check_own(keys, results)
     failed: dict[Job, str] = {}
     end = math.inf
     if minutes is not None:
