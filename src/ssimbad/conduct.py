@@ -169,8 +169,8 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
 
     Raises:
         UserError: the config or the time makes no sense here; another run is at work there; checkpoints there
-            are of no such run; jobs failed, told once all that do not need them are done; or a SIGTERM came or
-            the time is up (:class:`~ssimbad.interruption.Stopped`).
+            are of no such run; jobs failed, told once all that do not need them are done; or a SIGTERM came
+            or the time is up (:class:`~ssimbad.interruption.Stopped`).
     """
     count = config.devices * config.nodes
     if count > 1:
