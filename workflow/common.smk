@@ -33,11 +33,11 @@ IN_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_met
 OWN = "" if IN_CONDA else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
 shell.prefix(f"export {OWN} {ASKED_BY}=$PPID; trap '' TERM; ")
 
-ROOT = Path(workflow.basedir).resolve()
-ENVIRONMENT = str(ROOT / "environment.yml")
-if IN_CONDA and workflow.is_main_process:
+ENVIRONMENT = "../../environment.yml"  # as the files of rules see it
+if IN_CONDA and workflow.is_main_process and workflow.modifier.is_main_snakefile():
     # Snakemake copies the file elsewhere, from where the files that it names are not seen.
-    text = Path(ENVIRONMENT).read_text()
+    ROOT = Path(workflow.basedir).resolve()
+    text = (ROOT / "environment.yml").read_text()
     text = text.replace("requirements.lock", str(ROOT / "requirements.lock"))
     ENVIRONMENT = str(Path(".snakemake/environment.yml").resolve())
     write_if_new(Path(ENVIRONMENT), text.replace("-e .", f"-e {ROOT}"))

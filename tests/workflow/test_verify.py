@@ -183,7 +183,7 @@ def test_images_depend_on_the_number_of_threads_by_no_more_than_promised(
     for threads in (1, 2):
         root = tmp_path / str(threads)
         root.mkdir()
-        for part in ("data", "phi", "checkpoints"):
+        for part in ("data", "phi", "checkpoints", "sweep"):
             (root / part).symlink_to(finished.root / part)
         config = config_file(values, Results(root))
         done = run_cli("infer", "ssimbad_refined", "--config", config, OMP_NUM_THREADS=str(threads))
