@@ -234,11 +234,16 @@ def test_the_kernel_distances_interval_compares_no_image_with_itself() -> None:
     for draw in draws:
         others = [(i, j) for i in draw for j in draw if i != j]
         within = [np.mean([kernel(s[i], s[j]) for i, j in others]) for s in (x, y)]
-        across = np.mean([kernel(x[i], y[j]) for i in draw for j in draw])
+        met = others + [(i, i) for i in draw]  # its own truth, as often as it was drawn
+        across = np.mean([kernel(x[i], y[j]) for i, j in met])
         values.append(within[0] + within[1] - 2 * across)
     expected = np.quantile(values, [0.025, 0.975])
     assert kernel_interval(x, y, draws) == pytest.approx(tuple(expected))
     assert expected[0] < kernel_distance(x, y) < expected[1]
+    # Images near their own truths: counting those as often as draws repeat would pull all below the value.
+    near = x + 0.05 * generator.normal(size=x.shape)
+    low, high = kernel_interval(x, near, draws)
+    assert low < kernel_distance(x, near) < high
     # Of two pairs, the resamples of one of them alone say nothing.
     alone = kernel_interval(x[:2], y[:2], np.array([[0, 0], [0, 1], [1, 1]]))
     assert alone == pytest.approx((kernel_distance(x[:2], y[:2]),) * 2)

@@ -241,8 +241,9 @@ def kernel_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of :func:`kernel_distance` over pairs of an image and its truth.
 
-    A pair drawn twice is never compared with itself: it would be counted as two that are alike. Resamples
-    of one pair alone, which happen where there are few, are left out.
+    A pair drawn twice is not compared with itself: it would be counted as two that are alike. An image meets
+    its own truth as often as it was drawn, as in the distance itself. Resamples of one pair alone, which
+    happen where there are few, are left out.
 
     Args:
         x, y: (N, D) features, row by row of an image and of its truth.
@@ -257,7 +258,8 @@ def kernel_interval(
     def within(kernel: np.ndarray) -> np.ndarray:
         return ((often @ kernel) * often).sum(1) - often**2 @ np.diag(kernel)
 
-    across = ((often @ _kernel(x, y)) * often).sum(1) / count**2
+    between = _kernel(x, y)
+    across = (within(between) + often @ np.diag(between)) / (others + count)
     values = (within(_kernel(x, x)) + within(_kernel(y, y))) / others - 2 * across
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

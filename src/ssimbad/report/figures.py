@@ -216,8 +216,9 @@ def metric_bars(run: FinishedRun) -> Figure:
             at = np.arange(len(methods)) + 0.8 / len(settings) * (k - (len(settings) - 1) / 2)
             axis.barh(at, values["value"].fillna(0), thick, color=colour, label=setting)
             known = values["ci_low"].notna().to_numpy()
-            low = (values["value"] - values["ci_low"]).to_numpy()
-            high = (values["ci_high"] - values["value"]).to_numpy()
+            # A percentile interval need not hold the value, as of few images.
+            low = (values["value"] - values["ci_low"]).clip(lower=0).to_numpy()
+            high = (values["ci_high"] - values["value"]).clip(lower=0).to_numpy()
             axis.errorbar(
                 values["value"].to_numpy()[known],
                 at[known],
