@@ -182,6 +182,8 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
     hold(results.root)
     keys, finished = keys_of(config), done(config, results)
     _check_own(keys, results)
+    # Imported before the time runs: a signal within an import may end in another language's panic.
+    phases = {phase: import_module(f"ssimbad.phases.{phase}") for phase, _ in keys}
     failed: dict[Job, str] = {}
     end = math.inf
     if minutes is not None:
@@ -205,7 +207,7 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
             before = f"stopped before {_name(job)}: the same command goes on from there"
             raise Stopped(_told(failed, before))
         try:
-            import_module(f"ssimbad.phases.{phase}").run(PhaseConfig(config, phase, run), results)
+            phases[phase].run(PhaseConfig(config, phase, run), results)
         except (Stopped, SystemExit) as stop:
             anew = f"stopped in the middle of {_name(job)}: the same command begins that anew"
             raise Stopped(_told(failed, str(stop) if isinstance(stop, Stopped) else anew)) from None
