@@ -43,7 +43,7 @@ def test_what_one_machine_made_is_finished_on_another_and_nothing_is_made_anew(
         )
         (folder / "few.yaml").write_text(CONFIG)
     enter(one, monkeypatch)
-    stopped = ssimbad("run", "--minutes", "0.001")
+    stopped = ssimbad("run", "--minutes", "0.03")
     assert stopped.returncode == 143, stopped.stderr
     done = ssimbad("run")
     assert done.returncode == 0, done.stderr

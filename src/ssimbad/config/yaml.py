@@ -104,6 +104,7 @@ def parse(text: str) -> Any:
 def dumped(values: dict[str, Any]) -> str:
     """Plain values as a document that :func:`parse` reads, keys in their order."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.width = 4096  # a long path stays on its key's line
     yaml.Representer = _Representer
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
