@@ -96,7 +96,7 @@ def test_a_run_interrupted_again_and_again_ends_with_the_same_numbers(
             assert line["value"] == whole[method, setting, metric, ""]["value"]
         elif seed == "" and line["value"]:
             values = [float(found[method, setting, metric, s]["value"]) for s in ("42", "7")]
-            assert values[0] != values[1]
+            assert values[0] != values[1] or metric != "psnr"  # others may be 0 for both
             assert float(line["value"]) == pytest.approx(np.mean(values), abs=2e-6)
             assert float(line["spread"]) == pytest.approx(np.std(values, ddof=1), abs=2e-6)
     own = Results(again)
