@@ -30,6 +30,15 @@ def _path(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{shown(text)}: {error}") from None
 
 
+def _add_config(
+    command: argparse.ArgumentParser,
+    text: str = "overlay on config.yaml; may be repeated, the last one wins",
+) -> None:
+    command.add_argument(
+        "--config", action="append", default=[], type=_path, metavar="FILE", help=text
+    )
+
+
 def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "colorize your own sketches with the shipped model or a trained row"
     command = commands.add_parser("colorize", help=text, description=text)
@@ -84,18 +93,11 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(phase.name, help=phase.help, description=phase.help)
         if phase.suits:
             command.add_argument("row", help="id of a table row, such as ssimbad, or row@seed")
-        command.add_argument(
-            "--config",
-            action="append",
-            default=[],
-            type=_path,
-            metavar="FILE",
-            help="overlay on config.yaml; may be repeated, the last one wins",
-        )
+        _add_config(command)
     _add_colorize(commands)
     text = "every phase up to the test set's images in this process, without Snakemake"
     command = commands.add_parser("run", help=text, description=text)
-    command.add_argument("--config", action="append", default=[], type=_path, metavar="FILE")
+    _add_config(command)
     command.add_argument(
         "--minutes",
         type=float,
@@ -113,20 +115,13 @@ def _parser() -> argparse.ArgumentParser:
         "--device", dest="device_name", default="auto", help="auto, cpu, cuda or cuda:N"
     )
     command = commands.add_parser("config", help="check a config and show it merged")
-    command.add_argument("--config", action="append", default=[], type=_path, metavar="FILE")
+    _add_config(command)
     command.add_argument("--describe", action="store_true", help="explain every key instead")
     text = (
         "have Snakemake take over the results that `dvc pull`, `dvc checkout` or `ssimbad run` left"
     )
     command = commands.add_parser("adopt", help=text, description=text)
-    command.add_argument(
-        "--config",
-        action="append",
-        default=[],
-        type=_path,
-        metavar="FILE",
-        help="of a `ssimbad run`; without it, what DVC brought is taken over",
-    )
+    _add_config(command, "of a `ssimbad run`; without it, what DVC brought is taken over")
     command = commands.add_parser(
         "verify", help="check a finished run against its digests and images"
     )
@@ -134,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "plan", help="what a config will cost: operations, memory, disk, hours on GPUs"
     )
-    command.add_argument("--config", action="append", default=[], type=_path, metavar="FILE")
+    _add_config(command)
     command.add_argument(
         "--gpu", action="append", default=[], metavar="NAME", help="A100, H100 or RTX4090; or all"
     )
