@@ -25,7 +25,13 @@ from ssimbad.data.drawing import (
     lines_of_sketch,
     network_sketch,
 )
-from ssimbad.data.images import SUFFIXES, is_image_name, name_fault, name_of, read_picture
+from ssimbad.data.images import (
+    SUFFIXES,
+    image_files,
+    name_fault,
+    name_of,
+    read_picture,
+)
 from ssimbad.data.store import to_pixels, to_unit
 from ssimbad.devices import device_of
 from ssimbad.errors import UserError, shown
@@ -61,9 +67,9 @@ def _images(given: list[Path], option: str, faults: list[str]) -> list[Path]:
     for path in given:
         if isdir(path):
             try:
-                inside = sorted(p for p in path.iterdir() if isfile(p) and is_image_name(p))
-            except OSError as error:
-                faults.append(f"{shown(path)}: {error.strerror}")
+                inside = image_files(path)
+            except UserError as error:
+                faults.append(str(error))
                 continue
             if not inside:
                 faults.append(f"{shown(path)}: holds no PNG, JPEG or WebP image")

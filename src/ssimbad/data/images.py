@@ -6,6 +6,7 @@ import io
 import unicodedata
 import warnings
 from functools import lru_cache
+from os.path import isfile
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,18 @@ _UPRIGHT = {
 def is_image_name(path: Path) -> bool:
     """Whether the file name is that of an image this project reads (hidden files are not)."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files right in a folder, sorted by name.
+
+    Raises:
+        UserError: it cannot be listed.
+    """
+    try:
+        return sorted(p for p in folder.iterdir() if is_image_name(p) and isfile(p))
+    except OSError as error:
+        raise UserError(f"{shown(folder)}: {error.strerror}") from None
 
 
 def name_of(path: Path) -> str:

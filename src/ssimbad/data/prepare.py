@@ -12,7 +12,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -120,12 +120,13 @@ def _loaded(items: list[Item], work: Callable[[Item], Any]) -> Iterator[Iterable
         yield map(work, items)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _work_for, (os.getpid(),)) as pool:
-        try:
-            yield pool.map(work, items, chunksize=_CHUNK)
-        except BaseException:
+    pool = ProcessPoolExecutor(workers, context, _work_for, (os.getpid(),))
+    try:
+        yield pool.map(work, items, chunksize=_CHUNK)
+    finally:
+        # A signal as the pool's own thread begins leaves one that cannot be waited for; it ends by itself.
+        with suppress(RuntimeError):
             pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ssimbad.data.images import is_image_name, name_of, read_picture
+from ssimbad.data.images import image_files, name_of, read_picture
 from ssimbad.devices import device_of
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.measure import Features, image_values, summary
@@ -45,9 +45,9 @@ class _Pair:
 def _pictures(folder: Path, faults: list[str]) -> dict[str, Path]:
     """The image files right in a folder by name."""
     try:
-        paths = sorted(p for p in folder.iterdir() if p.is_file() and is_image_name(p))
-    except OSError as error:
-        faults.append(f"{shown(folder)}: {error.strerror}")
+        paths = image_files(folder)
+    except UserError as error:
+        faults.append(str(error))
         return {}
     if not paths:
         faults.append(f"{shown(folder)}: holds no PNG, JPEG or WebP image")

@@ -22,7 +22,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from ssimbad.data.images import display_size, is_image_name, name_fault, name_of, read_image
+from ssimbad.data.images import (
+    display_size,
+    image_files,
+    is_image_name,
+    name_fault,
+    name_of,
+    read_image,
+)
 from ssimbad.data.sources.archive import SUFFIXES, innermost, is_archive, unpack
 from ssimbad.data.sources.base import Item, Source
 from ssimbad.errors import UserError, shown
@@ -153,9 +160,9 @@ def _unread(folder: Path, expected: set[str], read: set[Path]) -> tuple[list[str
 def _files(folder: Path, root: Path, faults: list[str]) -> dict[str, Path]:
     """The usable image files of a folder by name."""
     try:
-        paths = sorted(p for p in folder.iterdir() if p.is_file() and is_image_name(p))
-    except OSError as error:
-        faults.append(f"{shown(folder)}: {error.strerror}")
+        paths = image_files(folder)
+    except UserError as error:
+        faults.append(str(error))
         return {}
     if not paths:
         deeper = [path for path in _listed(folder) if isdir(path) and _holds_images(path)]
