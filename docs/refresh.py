@@ -228,29 +228,42 @@ def refresh_gpu() -> None:
 
 
 def refresh_card() -> None:
-    """A run of config/gpu.yaml: rates, jobs, and what the sweep chose."""
+    """A run of config/gpu.yaml: rates, jobs, what the sweep chose; the shipped model's test images."""
     records = ROOT / "benchmarks/h200"
     rates = json.loads((records / "rates.json").read_text())
     entries = pd.DataFrame(rates["entries"])[
         ["pass", "size", "batch", "how", "images_per_s", "of_peak"]
     ]
     jobs = json.loads((records / "conducted.json").read_text())
+    config = load([ROOT / "config/gpu.yaml"])
     lines = []
     for job, record in jobs.items():
         stage, _, row = job.partition(" ")
         history = records / "history" / stage / f"{row}.json"
-        steps = json.loads(history.read_text())["step"] if history.exists() else "–"
-        lines.append({"job": job, "seconds": record["seconds"], "best step": steps})
+        line = {"job": job, "seconds": record["seconds"], "images a second": "–"}
+        if history.exists():
+            summary, schedule = json.loads(history.read_text()), getattr(config, stage)
+            steps = int(pd.read_csv(history.with_suffix(".csv"))["step"].max())
+            line["images a second"] = f"{steps * schedule.batch / summary['seconds']:.0f}"
+        lines.append(line)
     chosen = pd.concat(
         pd.read_csv(path).query("chosen == 1").assign(row=path.stem)
         for path in sorted((records / "sweep").glob("*.csv"))
     )[["row", "setting", "sampler", "steps", "guidance", "network_calls", "psnr", "lpips"]]
+    measured = pd.concat(
+        pd.read_csv(path).assign(setting=path.stem)
+        for path in sorted((records / "measured").glob("*"))
+    )
+    shown = measured[["setting", "metric", "value", "ci_low", "ci_high", "n"]]
+    table = shown.to_markdown(index=False, floatfmt=".4f", missingval="–")
+    replace(ROOT / "src/ssimbad/model/README.md", table, "measured")
+    took = sum(record["seconds"] for record in jobs.values()) / 60
     parts = [
         f"{rates['machine']['gpu']}, {rates['machine']['cores']} processor cores, PyTorch"
         f" {rates['packages']['torch']}; a bf16 matrix product reaches {rates['matmul_flops'] / 1e12:.0f}"
         " TFLOP/s. Images a second of one step, by what PyTorch is asked for:",
         entries.to_markdown(index=False, floatfmt=".4g"),
-        "Jobs of `ssimbad run`, in the order they ran until the time was up:",
+        f"Jobs of `ssimbad run`, in the order they ran until the time was up, {took:.1f} minutes in all:",
         pd.DataFrame(lines).to_markdown(index=False, floatfmt=".0f"),
         "What the sweep chose on 64 validation faces, and its quality there:",
         chosen.to_markdown(index=False, floatfmt=".4g"),
