@@ -254,8 +254,10 @@ def refresh_card() -> None:
         pd.read_csv(path).assign(setting=path.stem)
         for path in sorted((records / "measured").glob("*"))
     )
+    for column in ("value", "ci_low", "ci_high"):
+        measured[column] = [f"{v:.4f}" if v == v else "–" for v in measured[column]]
     shown = measured[["setting", "metric", "value", "ci_low", "ci_high", "n"]]
-    table = shown.to_markdown(index=False, floatfmt=".4f", missingval="–")
+    table = shown.to_markdown(index=False, disable_numparse=True)
     replace(ROOT / "src/ssimbad/model/README.md", table, "measured")
     took = sum(record["seconds"] for record in jobs.values()) / 60
     parts = [
