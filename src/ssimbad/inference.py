@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ from tqdm import tqdm
 from ssimbad.data.store import to_pixels
 from ssimbad.distributed import World, all_gather, broadcast
 from ssimbad.files import whole_folder
+from ssimbad.machine import processors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from torch import Tensor
 
     from ssimbad.data.image_set import ImageSet
@@ -123,10 +126,14 @@ def write_images(
     with (
         _common(folder, world) as part,
         tqdm(total=len(own), desc=label, unit=" images", disable=quiet) as bar,
+        ThreadPoolExecutor(processors()) as pool,
     ):
+
+        def save(name: str, image: np.ndarray) -> None:
+            Image.fromarray(image).save(part / f"{name}.png")
+
         for start in range(own.start, own.stop, batch):
             chosen = names[start : min(start + batch, own.stop)]
             images = images_of(chosen).permute(0, 2, 3, 1).numpy()
-            for name, image in zip(chosen, images, strict=True):
-                Image.fromarray(image).save(part / f"{name}.png")
+            list(pool.map(save, chosen, images))  # asked for, so that a fault is raised
             bar.update(len(chosen))

@@ -63,11 +63,10 @@ def ssim(images: Tensor, truth: Tensor) -> Tensor:
 
 
 def _similarity(images: Tensor, truth: Tensor, weights: tuple[float, ...]) -> Tensor:
-    import torch
     import torch.nn.functional as F
 
     x, y = images.double(), truth.double()
-    product = torch.ones(images.shape[:2], dtype=torch.float64)
+    product = x.new_ones(images.shape[:2])
     for scale, weight in enumerate(weights, 1):
         mean_x, mean_y = gaussian_mean(x), gaussian_mean(y)
         variances = gaussian_mean(x * x) - mean_x**2 + gaussian_mean(y * y) - mean_y**2

@@ -188,8 +188,12 @@ def sweep(
                 found: dict[str, list[torch.Tensor]] = {}
                 for part in parts:
                     images = colorized(method, tried, image_set, setting, device, part)
-                    truth = image_set.truth(part, setting).float() / 255
-                    pairs = Pairs(images.float() / 255, truth, truth, networks)
+                    # MS-SSIM on a processor takes longer than a GPU's sampling.
+                    shown, truth = (
+                        pixels.to(device).float() / 255
+                        for pixels in (images, image_set.truth(part, setting))
+                    )
+                    pairs = Pairs(shown, truth, truth, networks)
                     for metric, values in pairs.measured(list(SWEPT)).items():
                         found.setdefault(metric, []).append(values.cpu())
                 measured[setting] = {m: torch.cat(v).mean().item() for m, v in found.items()}
