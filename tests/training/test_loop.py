@@ -313,6 +313,25 @@ def test_two_trainers_never_share_a_folder(
             run(prepared, tmp_path, Scalar())
 
 
+def test_a_loss_of_sixteen_bit_images_has_the_gradient_of_the_same_images_in_float32() -> None:
+    losses, _ = refinement_losses({"ssim": 1.0, "mse": 1.0}, False, "auto", torch.device("cpu"))
+    target = torch.full((2, 3, 32, 32), 0.5)
+    target[:, :, 10:] = -0.25
+    images = (
+        target + 0.04 * torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    ).bfloat16()
+
+    def gradient(dtype: torch.dtype) -> torch.Tensor:
+        given = images.to(dtype).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.stack([loss(given, target) for loss in losses.values()]).sum().backward()
+        assert given.grad is not None
+        return given.grad.float()
+
+    exact = gradient(torch.float32)
+    assert (gradient(torch.bfloat16) - exact).norm() < 0.01 * exact.norm()
+
+
 @pytest.mark.parametrize("strategy", ["mse", "ssim", "lpips-vgg"])
 def test_refinement_losses_vanish_at_the_truth_and_have_gradients(strategy) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -53,6 +53,8 @@ def refinement_losses(
 ) -> tuple[dict[str, Distance], list[dict[str, str]]]:
     """The scalar losses, already weighted, of images (B, 3, S, S) against their truth, in [-1, 1].
 
+    Images of any precision are compared in float32.
+
     Args:
         strategy: weights of some of :data:`STRATEGIES`; 0 leaves one out.
         clamp: whether sampled images are clamped first, which has no gradient where it acts.
@@ -67,9 +69,12 @@ def refinement_losses(
     """
 
     def weighted(distance: Distance, weight: float) -> Distance:
-        if clamp:
-            return lambda images, target: weight * distance(images.clamp(-1, 1), target)
-        return lambda images, target: weight * distance(images, target)
+        def loss(images: Tensor, target: Tensor) -> Tensor:
+            # In 16 bits a flat window's variance is rounding alone: SSIM's gradient points anywhere.
+            images = images.float()
+            return weight * distance(images.clamp(-1, 1) if clamp else images, target)
+
+        return loss
 
     losses: dict[str, Distance] = {}
     records: list[dict[str, str]] = []
