@@ -71,6 +71,7 @@ GPUS = {
             80,
             "NVIDIA H100 SXM, Hopper architecture whitepaper",
         ),
+        _gpu("H200", (989.4, 494.7, 66.9), 4800, 141, "NVIDIA H200 datasheet"),
         _gpu("RTX4090", (165.2, 82.6, 82.6), 1008, 24, "NVIDIA Ada GPU architecture whitepaper"),
     )
 }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ssimbad.plan.workload import Line
 
 _GIB = 2**30
+_LONG = 10  # hours below which a plan is told in minutes
 
 LEFT_OUT = (
     "elementwise operations, normalisation, resizing: of them bytes are counted, no FLOP",
@@ -33,8 +34,9 @@ def _size(count: float) -> str:
     return f"{count:.3g} TB"
 
 
-def _hours(hours: float, fits: bool) -> str:
-    return f"{hours:.2f}" if fits else f"{hours:.2f} †"
+def _time(hours: float, unit: str, fits: bool) -> str:
+    value = f"{hours:.2f}" if unit == "h" else f"{60 * hours:.1f}"
+    return value if fits else f"{value} †"
 
 
 def table(
@@ -45,11 +47,20 @@ def table(
     Args:
         lines: the phases, a GPU's share of each.
         disk: what lies on the disk.
-        gpus: for which hours are wanted.
+        gpus: for which times are wanted: hours, or minutes where all is done within ten hours.
         count: how many of them share the work.
         utilisation: share of the peak that is reached, in (0, 1].
     """
     many = f" of {count} GPUs" if count > 1 else ""
+    total = Cost()
+    for line in lines:
+        total = total.then(line.total)
+    longest = max((gpu.hours(total, utilisation) for gpu in gpus), default=0.0)
+    unit = "h" if longest >= _LONG else "min"
+
+    def times_of(cost: Cost) -> list[str]:
+        return [_time(gpu.hours(cost, utilisation), unit, gpu.fits(cost.peak)) for gpu in gpus]
+
     header = ["phase", "row", "parameters", "TFLOP a pass", "passes", "PFLOP in all", "peak GiB"]
     rows = []
     for line in lines:
@@ -63,16 +74,12 @@ def table(
                 f"{times:,.0f}" if times >= 10 else f"{times:.2g}",
                 f"{whole.total * count / 1e15:.4g}",
                 f"{whole.peak / _GIB:.2f}",
-                *(_hours(gpu.hours(whole, utilisation), gpu.fits(whole.peak)) for gpu in gpus),
+                *times_of(whole),
             ]
         )
-    total = Cost()
-    for line in lines:
-        total = total.then(line.total)
     sums = [f"{total.total * count / 1e15:.4g}", f"{total.peak / _GIB:.2f}"]
-    sums += [_hours(gpu.hours(total, utilisation), gpu.fits(total.peak)) for gpu in gpus]
-    rows.append(["all", "", "", "", "", *sums])
-    headers = [*header, *(f"{gpu.name} h" for gpu in gpus)]
+    rows.append(["all", "", "", "", "", *sums, *times_of(total)])
+    headers = [*header, *(f"{gpu.name} {unit}" for gpu in gpus)]
     text = tabulate(rows, headers, disable_numparse=True, colalign=_alignment(len(headers)))
     return "\n".join([text, "", *_notes(disk, gpus, utilisation, many)])
 
@@ -86,7 +93,7 @@ def _notes(disk: list[Bytes], gpus: list[GPU], utilisation: float, many: str) ->
         f"A pass: an optimizer step or a batch{', on one' + many if many else ''}. Its operations and",
         "its peak memory (weights, gradients, optimizer, moving average, activations) are counted in the",
         "code that will run. PFLOP in all includes validation and the metrics' networks.",
-        f"Hours: each operation takes the longest of FLOP / (peak × {utilisation:.0%}), bytes / (bandwidth ×"
+        f"Times: each operation takes the longest of FLOP / (peak × {utilisation:.0%}), bytes / (bandwidth ×"
         f" {REACHED:.0%}) and {LAUNCH * 1e6:g} µs (assumptions){', on each' + many if many else ''}.",
         f"† does not fit: more than {USABLE:.0%} of the memory.",
         "",
