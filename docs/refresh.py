@@ -259,6 +259,17 @@ def refresh_card() -> None:
     shown = measured[["setting", "metric", "value", "ci_low", "ci_high", "n"]]
     table = shown.to_markdown(index=False, disable_numparse=True)
     replace(ROOT / "src/ssimbad/model/README.md", table, "measured")
+    stages = []
+    for folder, batch in ((records / "batch_128", 128), (records, config.train.batch)):
+        for stage, row in (("train", "ssimbad"), ("refine", "ssimbad_refined")):
+            history = folder / "history" / stage / f"{row}.csv"
+            steps = int(pd.read_csv(history)["step"].max())
+            seconds = json.loads(history.with_suffix(".json").read_text())["seconds"]
+            line = {"stage": f"{stage} {row}", "images a step": batch, "steps": steps}
+            line |= {"seconds": f"{seconds:.0f}", "ms a step": f"{1000 * seconds / steps:.0f}"}
+            best = pd.read_csv(folder / "sweep" / f"{row}.csv").query("chosen == 1")
+            values = best.set_index("setting")["psnr"]
+            stages.append(line | {f"psnr, {setting}": f"{v:.2f}" for setting, v in values.items()})
     took = sum(record["seconds"] for record in jobs.values()) / 60
     parts = [
         f"{rates['machine']['gpu']}, {rates['machine']['cores']} processor cores, PyTorch"
@@ -269,6 +280,8 @@ def refresh_card() -> None:
         pd.DataFrame(lines).to_markdown(index=False, floatfmt=".0f"),
         "What the sweep chose on 64 validation faces, and its quality there:",
         chosen.to_markdown(index=False, floatfmt=".4g"),
+        "The same images in steps of two sizes, and the quality on validation faces:",
+        pd.DataFrame(stages).to_markdown(index=False, disable_numparse=True),
     ]
     replace(ROOT / "docs/gpu.md", "\n\n".join(parts), "results card")
 
