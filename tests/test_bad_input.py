@@ -197,6 +197,30 @@ CONFIGS: dict[str, tuple[Callable[[Path], object], str]] = {
     "value out of range": (overlay_of("train: {lr: -1.0}"), "train.lr: -1.0: .*greater than 0"),
     "number that is none": (overlay_of("train: {lr: .nan}"), "train.lr: NaN: .*finite number"),
     "unknown row": (overlay_of("rows: [magic]"), "rows: .*no row 'magic': rows are animediffusion"),
+    "variant that is not there": (
+        overlay_of("rows: [fill, fill+x]\nvariants: {y: {train: {lr: 1.0}}}"),
+        r"rows: 'fill\+x': no variant 'x': variants are y",
+    ),
+    "variant without its row": (
+        overlay_of("rows: [edm+x]\nvariants: {x: {train: {lr: 1.0}}}"),
+        r"rows: 'edm\+x': needs its own row 'edm' beside it",
+    ),
+    "variant that changes nothing": (
+        overlay_of("rows: [edm, edm+x]\nvariants: {x: {ssimbad: {structural: 1.0}}}"),
+        r"rows: 'edm\+x': the variant changes nothing that 'edm' reads",
+    ),
+    "variant that is sampled unlike its row": (
+        overlay_of("rows: [edm, edm+x]\nvariants: {x: {train: {lr: 1.0}}}"),
+        r"rows: 'edm\+x' samples as the config says, 'edm' as the sweep chooses",
+    ),
+    "variant of what rows share": (
+        overlay_of("variants: {x: {data: {size: 32}}}"),
+        "variants: x.data: not what a variant can change: that is unet, train, refine, ",
+    ),
+    "variant with a bad value": (
+        overlay_of("variants: {x: {train: {lr: -1.0}}}"),
+        "variants.x: train.lr: -1.0: .*greater than 0",
+    ),
     "path that no system has": (overlay_of('results: "\\0"'), 'results: "..0000": .*pattern'),
     "sizes that do not fit each other": (overlay_of("data: {size: 44}"), "data.size: 44: .*of 8"),
 }

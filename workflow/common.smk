@@ -15,7 +15,7 @@ from ssimbad.files import refusal, write_if_new
 from ssimbad.interruption import ASKED_BY, begin_run, leave_with_dvc
 from ssimbad.layout import Results
 from ssimbad.machine import speak_utf8
-from ssimbad.methods import Run
+from ssimbad.methods import RUN, Run
 from ssimbad.phases import PHASES
 from ssimbad.phases.code import code_of
 from ssimbad.phases.resources import KEPT_PAGES, gpus_of, threads_of
@@ -104,8 +104,8 @@ CORES = workflow.resource_settings.cores or 1
 
 
 def runs_of(phase):
-    """Regular expression of the runs (rows, or row@seed) that a phase can be run for."""
-    return rf"(?:{'|'.join(PHASES[phase].rows)})(?:@\d+)?"
+    """Regular expression of the runs (row, row+variant, row@seed) that a phase can be run for."""
+    return f"(?:{'|'.join(PHASES[phase].rows)}){RUN}"
 
 
 wildcard_constraints:
@@ -182,7 +182,7 @@ SWEPT = [
 def own_checkpoint(wildcards):
     """The weights that a run's images come from; none of a row without networks."""
     run = Run(wildcards.row)
-    return [] if run.stage == "none" else str(FILES.checkpoint(run))
+    return [] if run.stage == "none" else str(FILES.checkpoint(CONFIG.training_of(run)))
 
 
 def chosen_sampling(wildcards):
@@ -193,4 +193,4 @@ def chosen_sampling(wildcards):
 
 def pretrained_checkpoint(wildcards):
     """The weights that a refined row starts from."""
-    return str(FILES.checkpoint(Run(wildcards.row).pretrained))
+    return str(FILES.checkpoint(CONFIG.pretraining_of(Run(wildcards.row))))

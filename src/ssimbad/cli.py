@@ -19,7 +19,7 @@ from ssimbad.errors import UserError, shown
 from ssimbad.files import is_full, refusal
 from ssimbad.interruption import ASKED_BY, STOPPED, Stopped, exit_on_sigterm, signal_when_gone
 from ssimbad.machine import at_home, speak_utf8
-from ssimbad.methods import Run
+from ssimbad.methods import RUN, Run
 from ssimbad.phases import PHASES
 
 
@@ -92,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     for phase in PHASES.values():
         command = commands.add_parser(phase.name, help=phase.help, description=phase.help)
         if phase.suits:
-            command.add_argument("row", help="id of a table row, such as ssimbad, or row@seed")
+            command.add_argument(
+                "row", help="id of a table row, such as ssimbad; row@seed, row+variant"
+            )
         _add_config(command)
     _add_colorize(commands)
     text = "every phase up to the test set's images in this process, without Snakemake"
@@ -157,9 +159,12 @@ def _run_phase(arguments: argparse.Namespace) -> None:
 
     phase, row = PHASES[arguments.command], getattr(arguments, "row", None)
     run = None if row is None else Run(row)
-    if run is not None and (not re.fullmatch(r"[^@]+(@\d+)?", run) or run.row not in phase.rows):
+    if run is not None and not re.fullmatch(f"(?:{'|'.join(phase.rows)}){RUN}", run):
         raise UserError(f"{phase.name}: no row {row!r}: rows are {', '.join(phase.rows)}")
     config = load(arguments.config)
+    if run is not None and run.variant not in (None, *config.variants):
+        known = ", ".join(config.variants) or "none"
+        raise UserError(f"{phase.name}: no variant {run.variant!r}: variants are {known}")
     if phase.gpu == "shared" and is_launcher(config.devices, config.nodes):
         launch([sys.executable, "-m", "ssimbad", *sys.argv[1:]], config.devices, config.nodes)
         return

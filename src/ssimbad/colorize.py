@@ -137,7 +137,7 @@ def _loaded(path: Path) -> tuple[NetworkMethod, dict[str, Any]]:
     header = checkpoint.read_header(path)
     trained = [name for name, row in rows().items() if row.stage != "none"]
     row = header.get("row")
-    if not isinstance(row, str) or Run(row).row not in trained:
+    if not isinstance(row, str) or Run(row).base not in trained:
         raise UserError(
             f"{shown(path)}: is of {row!r}, no trained row: those are {', '.join(trained)}"
         )

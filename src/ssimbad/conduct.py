@@ -50,9 +50,9 @@ def needed_by(job: Job, config: Config) -> list[Job]:
     if run is None or phase == "train":
         return needed
     if phase == "refine":
-        return [*needed, ("train", run.pretrained)]
+        return [*needed, ("train", config.pretraining_of(run))]
     if run.stage != "none":
-        needed.append((run.stage, run.trained))
+        needed.append((run.stage, config.training_of(run)))
     if phase == "infer" and Run(run.row) in config.chosen_rows:
         needed.append(("sweep", Run(run.row)))
     return needed

@@ -58,14 +58,14 @@ def _origin(run: Run, stored: dict[str, Any], results: Results, config: Config) 
     if "choice" in infer:
         expected["the choice of its sampling"] = (infer["choice"], read_json(results.choice(run)))
     if run.stage != "none":
-        path = results.checkpoint(run)
+        path = results.checkpoint(config.training_of(run))
         header = checkpoint.read_header(path)
         expected["its checkpoint"] = (infer["checkpoint"], sha256_file(path))
         expected["its checkpoint's header"] = (infer["header"], header)
         phi = read_json(results.phi / "phi.json")
         expected["its φ"] = (header["phi"], {key: phi.get(key) for key in header["phi"]})
         if run.stage == "refine":
-            before = sha256_file(results.checkpoint(run.pretrained))
+            before = sha256_file(results.checkpoint(config.pretraining_of(run)))
             expected["the checkpoint it was refined from"] = (header["pretrained"], before)
     return [f"does not match {what}" for what, (own, other) in expected.items() if own != other]
 

@@ -59,10 +59,23 @@ def test_a_choice_of_another_config_or_none_at_all_is_one_line(swept: Results) -
         write_json(path, value)
         with pytest.raises(UserError, match=r"ssimbad\.json: not a choice of sampling"):
             infer(swept, values())
+    write_json(path, choice | {"checkpoint": "0" * 64})
+    with pytest.raises(UserError, match=r"ssimbad\.json: is of another checkpoint than this run's"):
+        infer(swept, values())
     path.unlink()
     with pytest.raises(UserError, match=r"ssimbad\.json: no such file"):
         infer(swept, values())
     write_json(path, choice)
+
+
+def test_further_seeds_sample_as_is_chosen_for_the_first(swept: Results, tmp_path: Path) -> None:
+    results, given = Results(tmp_path), values() | {"seeds": [42, 7]}
+    shutil.copytree(swept.root, results.root, dirs_exist_ok=True)
+    run_phase(given, "train", results, "ssimbad@7")
+    run_phase(given, "infer", results, "ssimbad@7")
+    record = read_json(results.images("ssimbad@7") / "infer.json")
+    assert record["choice"] == read_json(results.choice("ssimbad"))
+    assert record["checkpoint"] != record["choice"]["checkpoint"]
 
 
 def test_only_validation_images_are_swept(swept: Results, tmp_path: Path) -> None:

@@ -19,6 +19,10 @@ rule report:
     output:
         expand(f"{RESULTS}/table.{{ending}}", ending=["csv", "md", "tex", "html"]),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=figures_of(CONFIG)),
+        expand(
+            f"{RESULTS}/ablations.{{ending}}",
+            ending=["csv", "md"] if any(run.variant for run in RUNS) else [],
+        ),
         f"{RESULTS}/oracle.csv",
         expand(f"{RESULTS}/common_calls.{{ending}}", ending=["csv", "md"]),
         directory(f"{RESULTS}/gallery"),

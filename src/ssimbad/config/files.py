@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ssimbad.config.schema import Config, validate
+from ssimbad.config.schema import Config, overlaid, validate
 from ssimbad.config.yaml import dumped, parse
 from ssimbad.errors import UserError, shown
 from ssimbad.files import read_text, refusal, write_if_new
@@ -15,6 +15,8 @@ from ssimbad.machine import at_home
 
 BASE = Path("config.yaml")
 """The default config; other files are overlays on it."""
+# Keys that every whole config has.
+_WHOLE = {key for key, field in Config.model_fields.items() if field.is_required()}
 # Key of an overlay: the file, seen from its own folder, that it is an overlay on.
 _EXTENDS = "extends"
 
@@ -52,17 +54,8 @@ def values_of(arguments: list[str]) -> dict[str, Any]:
             value = parse(text)
         except ValueError:
             value = text
-        values = _overlay(values, {key: value})
+        values = overlaid(values, {key: value})
     return values
-
-
-def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        below = base.get(key)
-        both = isinstance(value, dict) and isinstance(below, dict)
-        merged[key] = _overlay(below, value) if both else value  # type: ignore[arg-type]
-    return merged
 
 
 def _read_overlay(path: Path, named: list[Path], below: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -81,7 +74,7 @@ def _read_overlay(path: Path, named: list[Path], below: tuple[Path, ...] = ()) -
     except ValueError as error:
         raise UserError(f"{path}: {_EXTENDS}: {shown(extended)}: {error}") from None
     base = _read_overlay(base_path, named, (*below, path.resolve()))
-    return _overlay(base, values)
+    return overlaid(base, values)
 
 
 def load(overlays: list[Path], values: dict[str, Any] | None = None, base: Path = BASE) -> Config:
@@ -98,12 +91,12 @@ def load(overlays: list[Path], values: dict[str, Any] | None = None, base: Path 
     named: list[Path] = []
     changes = [_read_overlay(path, named) for path in overlays]
     # A whole config, as a run leaves it, stands alone, whatever config.yaml is meanwhile.
-    is_whole = bool(changes) and changes[0].keys() >= Config.model_fields.keys()
+    is_whole = bool(changes) and changes[0].keys() >= _WHOLE
     merged = {} if is_whole else _read(base)
     for change in changes:
-        merged = _overlay(merged, change)
+        merged = overlaid(merged, change)
     # Snakemake hands on what the files say, this key too.
-    merged = _overlay(merged, {k: v for k, v in (values or {}).items() if k != _EXTENDS})
+    merged = overlaid(merged, {k: v for k, v in (values or {}).items() if k != _EXTENDS})
     where = str(overlays[-1] if overlays else base)
     config = validate(merged, where)
     _check_places(config, named, where)
@@ -148,7 +141,7 @@ def _is_merged(path: Path) -> bool:
         values = _read(path)
     except UserError:
         return False
-    return values.keys() >= Config.model_fields.keys() and dumped(values) == read_text(path)
+    return values.keys() >= _WHOLE and dumped(values) == read_text(path)
 
 
 def write_merged(config: Config, path: Path) -> None:

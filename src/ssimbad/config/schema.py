@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import (
     BaseModel,
     Field,
+    StringConstraints,
     ValidationError,
     create_model,
     field_validator,
@@ -19,7 +20,7 @@ from pydantic import (
 from ssimbad.data.schema import DataConfig
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.schema import EvaluateConfig, InferConfig, OracleConfig, SweepConfig
-from ssimbad.methods import Run, methods, rows
+from ssimbad.methods import VARIANT, Run, known_rows, methods
 from ssimbad.networks.schema import UNetConfig
 from ssimbad.noise.schema import PhiConfig
 from ssimbad.schema import DEVICES, Section, UserPath
@@ -28,6 +29,10 @@ from ssimbad.training.schema import RefineConfig, Schedule, StageConfig
 
 if TYPE_CHECKING:
     from ssimbad.methods.declaration import Declaration
+
+
+_OF_A_ROW = ("unet", "train", "refine")
+"""The common sections that a variant of a row may change, besides methods' own."""
 
 
 class Config(Section):
@@ -50,7 +55,17 @@ class Config(Section):
     weights: Literal["auto", "official", "index"] = Field(
         description="where frozen networks' weights come from: any source, official hosts, package index"
     )
-    rows: list[str] = Field(min_length=1, description="rows of the table, in its order")
+    rows: list[str] = Field(
+        min_length=1,
+        description="rows of the table, in its order; ROW+VARIANT is a row as a variant has it",
+    )
+    variants: dict[
+        Annotated[str, StringConstraints(pattern=rf"^{VARIANT}$")], dict[str, dict[str, Any]]
+    ] = Field(
+        default_factory=dict,
+        description="by name, what a variant of a row changes of the sections unet, train, refine and of"
+        " methods; whatever that leaves as it is, such as pretraining, is the row's own",
+    )
     data: DataConfig
     phi: PhiConfig
     unet: UNetConfig
@@ -68,14 +83,17 @@ class Config(Section):
             raise ValueError("must be different numbers from 0 up")
         return value
 
-    @field_validator("rows")
+    _rows = field_validator("rows")(known_rows)
+
+    @field_validator("variants")
     @classmethod
-    def _known(cls, value: list[str]) -> list[str]:
-        for row in value:
-            if row not in rows():
-                raise ValueError(f"no row {row!r}: rows are {', '.join(rows())}")
-            if value.count(row) > 1:
-                raise ValueError(f"row {row!r} stands twice")
+    def _changeable(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        known = [*_OF_A_ROW, *(name for name, method in methods().items() if method.section)]
+        for name, changes in value.items():
+            for key in changes.keys() - known:
+                raise ValueError(
+                    f"{name}.{key}: not what a variant can change: that is {', '.join(known)}"
+                )
         return value
 
     def section(self, method: str) -> Any:
@@ -95,12 +113,12 @@ class Config(Section):
     @property
     def trained_runs(self) -> list[Run]:
         """The runs that the table's rows need trained, each once."""
-        return list(dict.fromkeys(run.trained for run in self.runs if run.stage != "none"))
+        return list(dict.fromkeys(self.training_of(r) for r in self.runs if r.stage != "none"))
 
     @property
     def pretrained_runs(self) -> list[Run]:
         """The runs that :attr:`trained_runs` start from, or are, each once."""
-        return sorted({run.pretrained for run in self.trained_runs})
+        return sorted({self.pretraining_of(run) for run in self.trained_runs})
 
     @property
     def swept_rows(self) -> list[Run]:
@@ -122,6 +140,50 @@ class Config(Section):
         """The settings in which the rows' images are measured: those whose truth the source has."""
         recolours = self.data.make_source(self.seed).recolours
         return [name for name, s in SETTINGS.items() if s.truth == "own" or recolours]
+
+    def under(self, variant: str | None) -> Self:
+        """The config as the rows of a variant read it; None: as it is."""
+        if variant is None:
+            return self
+        values = overlaid(self.model_dump(mode="json"), self.variants[variant])
+        return type(self).model_validate(values)
+
+    def changes(self, run: Run) -> dict[str, tuple[Any, Any]]:
+        """What a run's variant changes of what the run, or its pretraining, reads.
+
+        Returns:
+            By dotted key, the value without the variant and with it.
+        """
+        before, after = (flat(c.model_dump(mode="json")) for c in (self, self.under(run.variant)))
+        read = {*_OF_A_ROW, run.method}
+        if run.passes_of:
+            read.add(f"{run.passes_of.method}.refinement")
+        unread = _sampling_keys() - {f"{run.method}.{run.declared.part}"}
+        if run.stage == "train" and not run.on_images and not run.passes_of:
+            unread |= {"refine", f"{run.method}.refinement"}
+
+        def is_read(key: str) -> bool:
+            heads = {key.partition(".")[0], _part_key(key)}
+            return bool(heads & read) and not heads & unread
+
+        return {
+            key: (before.get(key), after.get(key))
+            for key in before | after
+            if before.get(key) != after.get(key) and is_read(key)
+        }
+
+    def training_of(self, run: Run) -> Run:
+        """The run whose checkpoint a run's images come from: the plain row's where its variant, if it has
+        one, changes nothing of that row's training."""
+        return self._own_training(run.trained)
+
+    def pretraining_of(self, run: Run) -> Run:
+        """The run whose checkpoint a run's training starts from, or whose it is: as :meth:`training_of`."""
+        return self._own_training(run.pretrained)
+
+    def _own_training(self, run: Run) -> Run:
+        changed = {_part_key(key) for key in self.changes(run)}
+        return run if changed - _sampling_keys() else run.plain
 
     def seed_of(self, run: Run) -> int:
         """The training seed of a run."""
@@ -223,6 +285,21 @@ def _check_sharing(config: Config) -> None:
             raise ValueError(f"{key} ({batch}) must be a multiple of devices × nodes ({count})")
 
 
+def _sampling_keys() -> set[str]:
+    """The parts of methods' sections that say how rows sample, as dotted keys."""
+    return {
+        f"{name}.{row.part}"
+        for name, method in methods().items()
+        if method.sampling
+        for row in method.rows.values()
+    }
+
+
+def _part_key(key: str) -> str:
+    """A dotted key's first two words: a section and its part."""
+    return ".".join(key.split(".")[:2])
+
+
 def parts_of(method: Declaration) -> dict[str, type[Section]]:
     """The schemas of the parts of a method's section that single phases read."""
     given = {
@@ -245,6 +322,26 @@ def schema() -> type[Config]:
             sections[name] = (composed, ...)
     validators: Any = {"consistent": model_validator(mode="after")(_consistent)}
     return create_model("Config", __base__=Config, __validators__=validators, **sections)
+
+
+def overlaid(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Values with others on top: mappings are merged key by key, all else is replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        below = base.get(key)
+        both = isinstance(value, dict) and isinstance(below, dict)
+        merged[key] = overlaid(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= (
+            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return found
 
 
 def _json(value: Any) -> str:
@@ -278,6 +375,37 @@ def _fault(error: Any) -> str:
     return f"{path}{shown}: {message[0].lower()}{message[1:]}".removeprefix(": ")
 
 
+def _variant_faults(config: Config) -> list[str]:
+    """What of a config's variants, and of the rows that name them, is at fault."""
+    faults = []
+    for name in config.variants:
+        try:
+            config.under(name)
+        except ValidationError as error:
+            faults += [f"variants.{name}: {_fault(e)}" for e in error.errors()]
+    named = {
+        "rows": config.rows,
+        "sweep.rows": config.sweep.rows,
+        "oracle.rows": config.oracle.rows,
+    }
+    for key, row in ((key, Run(row)) for key, rows in named.items() for row in rows):
+        if row.variant is None:
+            continue
+        if row.variant not in config.variants:
+            known = ", ".join(config.variants) or "none"
+            faults.append(f"{key}: {row!r}: no variant {row.variant!r}: variants are {known}")
+        elif key == "rows" and row.base not in config.rows:
+            faults.append(f"{key}: {row!r}: needs its own row {row.base!r} beside it")
+        elif not faults and not config.changes(row):
+            faults.append(f"{key}: {row!r}: the variant changes nothing that {row.base!r} reads")
+        elif not faults and row.plain in config.chosen_rows and row not in config.chosen_rows:
+            faults.append(
+                f"{key}: {row!r} samples as the config says, {row.base!r} as the sweep chooses: put both"
+                " or neither into sweep.rows, or set sweep.choose_by to config"
+            )
+    return list(dict.fromkeys(faults))
+
+
 def validate(values: dict[str, Any], where: str = "config") -> Config:
     """The typed config.
 
@@ -285,10 +413,13 @@ def validate(values: dict[str, Any], where: str = "config") -> Config:
         UserError: one line a fault, with the key's path, its value and what is allowed.
     """
     try:
-        return schema().model_validate(values)
+        config = schema().model_validate(values)
+        faults = _variant_faults(config)
     except ValidationError as error:
-        faults = [f"{where}: {shown(_fault(e))}" for e in error.errors()]
-        raise UserError("\n".join(faults)) from None
+        faults = [_fault(e) for e in error.errors()]
+    if faults:
+        raise UserError("\n".join(f"{where}: {shown(fault)}" for fault in faults))
+    return config
 
 
 def describe() -> str:

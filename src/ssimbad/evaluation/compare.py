@@ -13,6 +13,7 @@ import numpy as np
 from ssimbad.evaluation.metrics import of_images, of_sets
 from ssimbad.evaluation.statistics import bootstrap
 from ssimbad.files import read_json, read_text
+from ssimbad.methods import Run
 from ssimbad.paper import CLAIMS, EASIER, MAIN
 from ssimbad.settings import SETTINGS, exact
 
@@ -79,13 +80,14 @@ def comparisons(
 ) -> list[dict[str, Any]]:
     """Paired differences of per-image metrics, ``method`` minus ``baseline``, with intervals and p.
 
-    Every row against :data:`~ssimbad.paper.MAIN`, the pairs of the claims, and every row's settings of
-    :data:`~ssimbad.paper.EASIER`. Seeds are paired, too: a refined row's goes on from its pretrained row's. A
-    row without seeds is the same beside each of another's.
+    Every row against :data:`~ssimbad.paper.MAIN`, a variant against its own row, the pairs of the claims, and
+    every row's settings of :data:`~ssimbad.paper.EASIER`. Seeds are paired, too: a refined row's goes on from
+    its pretrained row's. A row without seeds is the same beside each of another's.
     """
     rows = list(dict.fromkeys(row for row, _ in found))
     settings = list(dict.fromkeys(setting for _, setting in found))
-    pairs = [(row, MAIN) for row in rows if row != MAIN]
+    pairs = [(row, MAIN if Run(row).variant is None else Run(row).base) for row in rows]
+    pairs = [(row, other) for row, other in pairs if row != other]
     pairs += [(claim.better, claim.worse) for claim in CLAIMS]
     sides = [
         ((method, setting), (baseline, setting))

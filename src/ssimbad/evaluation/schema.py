@@ -7,17 +7,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from ssimbad.evaluation.metrics import SWEPT
-from ssimbad.methods import rows
+from ssimbad.methods import known_rows
 from ssimbad.schema import Section
-
-
-def _known(value: list[str]) -> list[str]:
-    for row in value:
-        if row not in rows():
-            raise ValueError(f"no row {row!r}: rows are {', '.join(rows())}")
-        if value.count(row) > 1:
-            raise ValueError(f"row {row!r} stands twice")
-    return value
 
 
 class InferConfig(Section):
@@ -82,7 +73,7 @@ class SweepConfig(SearchConfig):
 
     rows: list[str] = Field(description="rows it is taken of, where the table has them")
 
-    _rows = field_validator("rows")(_known)
+    _rows = field_validator("rows")(known_rows)
 
 
 class OracleConfig(Section):
@@ -105,4 +96,4 @@ class OracleConfig(Section):
     )
     images: int = Field(ge=1, description="test images used, the first ones")
 
-    _rows = field_validator("rows")(_known)
+    _rows = field_validator("rows")(known_rows)

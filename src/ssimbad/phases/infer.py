@@ -39,13 +39,17 @@ def run(config: PhaseConfig, results: Results) -> None:
     if run.stage == "none":
         method: Method = model_of(run.method)()
     else:
-        method, header = read_trained(run, results, config.trained_by)
-        record |= {"checkpoint": sha256_file(results.checkpoint(run)), "header": header}
+        method, header = read_trained(config.trained, results, config.trained_by)
+        record |= {"checkpoint": sha256_file(results.checkpoint(config.trained)), "header": header}
     sampling = config.method
     if config.sampled_by is not None:
         assert sampling is not None
-        path = results.choice(run)
-        sampling, record["choice"] = read_choice(path, type(sampling), config.sampled_by)
+        first = sha256_file(
+            results.checkpoint(config.trained.row)
+        )  # of the first seed, swept for all
+        sampling, record["choice"] = read_choice(
+            results.choice(run), type(sampling), config.sampled_by, first
+        )
     record["sampling"] = None if sampling is None else sampling.model_dump(mode="json")
     device = device_of(config.device, world)
     if config.compile and method.backbone is not None:

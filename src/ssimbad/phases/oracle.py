@@ -27,7 +27,7 @@ def run(config: PhaseConfig, results: Results) -> None:
     run = config.run
     assert run is not None
     assert isinstance(config.method, SamplingConfig)
-    method, _ = read_trained(run, results, config.trained_by)
+    method, _ = read_trained(config.trained, results, config.trained_by)
     assert isinstance(method, DenoisingMethod)
     records = oracle(
         method,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(config: PhaseConfig, results: Results) -> None:
     """Train a model through its sampler, or, as a control, as in pretraining."""
     assert config.run is not None
-    before = config.run.pretrained
+    before = config.pretrained
     source = results.checkpoint(before)
     method, header = read_trained(before, results)
     header = {k: v for k, v in header.items() if k != "best"} | {

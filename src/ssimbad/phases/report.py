@@ -8,7 +8,9 @@ from ssimbad.data.image_set import ImageSet
 from ssimbad.evaluation.compare import comparisons, last_fall, read_runs, table
 from ssimbad.evaluation.records import to_csv
 from ssimbad.files import read_text, write_text
+from ssimbad.methods import Run
 from ssimbad.phases import jobs
+from ssimbad.report.ablations import write_ablations
 from ssimbad.report.digests import write_digests
 from ssimbad.report.figures import FinishedRun, draw_figures, figures_of
 from ssimbad.report.findings import write_findings
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
     from ssimbad.config.schema import Config
     from ssimbad.layout import Results
-    from ssimbad.methods import Run
     from ssimbad.phases.slices import PhaseConfig
 
 
@@ -41,7 +42,7 @@ def _falls(config: Config, results: Results) -> dict[str, float]:
     histories: dict[str, list[Path]] = {}
     for run in config.runs:
         if run.stage != "none":
-            histories.setdefault(run.row, []).append(results.history(run))
+            histories.setdefault(run.row, []).append(results.history(config.training_of(run)))
     falls = {row: last_fall(paths) for row, paths in histories.items()}
     return {row: fall for row, fall in falls.items() if fall is not None}
 
@@ -68,9 +69,12 @@ def run(config: PhaseConfig, results: Results) -> None:
     lines = read_text(results.data / "ATTRIBUTION.txt").splitlines()
     attribution = lines[0] if lines else ""
     tables = write_tables(records, found, _notes(whole, attribution), results)
+    variants = {run: whole.changes(run) for run in map(Run, whole.rows) if run.variant}
+    tables += write_ablations(variants, records, differences, found, results)
     tables += write_common_calls(whole.swept_rows, whole.sweep, results)
     write_text(results.root / "comparisons.csv", to_csv(differences, list(differences[0])))
-    write_findings(whole.rows, differences, found, _falls(whole, results), results)
+    plain = [row for row in whole.rows if Run(row) not in variants]
+    write_findings(plain, differences, found, _falls(whole, results), results)
     write_times(jobs(whole), results)
     _write_oracle(whole.guided_rows, results)
     test_set = ImageSet(results.data, "test", whole.seed, whole.data.warp)

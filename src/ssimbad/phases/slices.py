@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssimbad.config.schema import Config, parts_of
 from ssimbad.evaluation.schema import SearchConfig
-from ssimbad.methods import Run, methods, rows
+from ssimbad.methods import Run, methods
 from ssimbad.phases import PHASES, Phase
 from ssimbad.schema import Section
 from ssimbad.training.passes import Stages
@@ -30,7 +30,7 @@ def _part_of(phase: Phase, run: Run) -> str | None:
     """The part of the method's section that a phase reads; None: none, or for training all but the parts."""
     if phase.name == "refine":
         return "refinement" if run.on_images else None
-    return rows()[run.row].part if phase.checkpoint else None
+    return run.declared.part if phase.checkpoint else None
 
 
 def _method_values(config: Config, phase: Phase, run: Run) -> dict[str, Any] | None:
@@ -81,7 +81,8 @@ def _sampled_by(config: Config, run: Run) -> str | None:
 
 
 def phase_json(config: Config, name: str, run: Run | None = None) -> str:
-    """All that a phase (of a run) reads of the config, as canonical JSON."""
+    """All that a phase (of a run) reads of the config, under the run's variant, as canonical JSON."""
+    config = config if run is None else config.under(run.variant)
     phase, values = PHASES[name], config.model_dump(mode="json")
     if phase.keys is None:
         return json.dumps(values, sort_keys=True)
@@ -117,6 +118,8 @@ class PhaseConfig:
         method: what the phase reads of the section of the run's method: the section for ``train``, its part
             ``refinement``, or the one that says how to sample.
         passes_of: the stages of as many network passes as which a training is; None: as its schedule says.
+        trained: the run whose checkpoint the run's images come from; of runs with networks.
+        pretrained: the run whose checkpoint that training starts from, or whose it is.
         whole: the config, of the report, which reads all of it.
     """
 
@@ -127,6 +130,8 @@ class PhaseConfig:
     sampled_by: str | None
     method: Section | None
     passes_of: Stages | None
+    trained: Run
+    pretrained: Run
     whole: Config
 
     seed: int
@@ -156,6 +161,8 @@ class PhaseConfig:
         kinds["sweep"] = SearchConfig
         if run is not None:
             declared = methods()[run.method]
+            if run.stage != "none":
+                self.trained, self.pretrained = config.training_of(run), config.pretraining_of(run)
             if name in ("train", "refine"):
                 kinds[name] = _schedule_kind(run)
             stage = {"train": declared.section, "refine": declared.refinement}

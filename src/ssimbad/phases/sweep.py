@@ -25,7 +25,7 @@ def run(config: PhaseConfig, results: Results) -> None:
     run = config.run
     assert run is not None
     assert config.method is not None
-    method, _ = read_trained(run, results, config.trained_by)
+    method, _ = read_trained(config.trained, results, config.trained_by)
     images = ImageSet(results.data, "validation", config.seed, config.data.warp)
     networks = Networks(config.weights, device_of(config.device))
     trials = sweep(
@@ -38,7 +38,7 @@ def run(config: PhaseConfig, results: Results) -> None:
     choice = {
         "row": run,
         "config": config.digest,
-        "checkpoint": sha256_file(results.checkpoint(run)),
+        "checkpoint": sha256_file(results.checkpoint(config.trained)),
         "sampling": chosen.sampling.model_dump(mode="json"),
         "metric": metric,
         "value": chosen.value(metric),

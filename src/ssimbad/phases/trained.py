@@ -36,7 +36,12 @@ def read_phi(results: Results) -> Phi:
 def read_trained(
     run: Run, results: Results, trained_by: list[str] | None = None
 ) -> tuple[NetworkMethod, dict[str, Any]]:
-    """A run's model and header, from a checkpoint that is this run's own.
+    """A trained run's model and header, from the checkpoint that is its own.
+
+    Args:
+        run: the run that was trained.
+        results: where everything lies.
+        trained_by: the digests that its training stages must have had; None: any.
 
     Raises:
         UserError: the checkpoint is missing, damaged, or of another row, data, φ or config.
@@ -44,7 +49,7 @@ def read_trained(
     path = results.checkpoint(run)
     method, header = checkpoint.load(path)
     expected = {
-        "row": run.trained,
+        "row": run,
         "data": sha256_file(results.data / "manifest.json"),
         "phi": read_phi(results).to_dict(),
         "config": trained_by or header.get("config"),
@@ -56,7 +61,7 @@ def read_trained(
 
 
 def read_choice(
-    path: Path, kind: type[Section], config: str | None = None
+    path: Path, kind: type[Section], config: str | None = None, checkpoint: str | None = None
 ) -> tuple[Section, dict[str, Any]]:
     """What the sweep chose: the section that says how to sample, and the whole record.
 
@@ -64,15 +69,17 @@ def read_choice(
         path: the sweep's file.
         kind: the schema of the section.
         config: the digest of what the sweep must have read of the config; None: any.
+        checkpoint: SHA-256 of the weights that it must have measured; None: any.
 
     Raises:
-        UserError: the file is missing, holds no choice, or one of another config.
+        UserError: the file is missing, holds no choice, or one of another config or checkpoint.
     """
     choice = read_json(path)
     try:
         sampling = kind.model_validate(choice["sampling"])
     except (ValidationError, KeyError, TypeError):
         raise UserError(f"{path}: not a choice of sampling") from None
-    if config is not None and choice.get("config") != config:
-        raise UserError(f"{path}: is of another config than this run's")
+    for key, expected in {"config": config, "checkpoint": checkpoint}.items():
+        if expected is not None and choice.get(key) != expected:
+            raise UserError(f"{path}: is of another {key} than this run's")
     return sampling, choice

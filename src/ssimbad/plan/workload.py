@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
 from ssimbad.evaluation.sweep import unguided
 from ssimbad.inference import SPREAD_IMAGES, SPREAD_SAMPLES, count_parameters
-from ssimbad.methods import Run, methods, model_of
+from ssimbad.methods import Run, model_of
 from ssimbad.methods.base import Method, NetworkMethod, SampledMethod
 from ssimbad.methods.denoising import DenoisingMethod
 from ssimbad.methods.schema import SamplingConfig
@@ -73,8 +73,8 @@ def make_method(config: Config, run: Run) -> Method:
     kind = model_of(run.method)
     if not issubclass(kind, NetworkMethod):
         return kind()
-    training = PhaseConfig(config, "train", run.pretrained)
-    return kind(training.method, config.unet, _any_phi(config.phi))
+    training = PhaseConfig(config, "train", config.pretraining_of(run))
+    return kind(training.method, training.unet, _any_phi(config.phi))
 
 
 def make_stepper(config: Config, stage: str, run: Run, batch: int, steps: int = 0) -> Stepper:
@@ -201,7 +201,7 @@ class Workload:
         for run in config.runs:
             model_of(run.method)  # some compute as they are imported, which fake tensors cannot
         self._colorizing = cache(self._make_colorizing)
-        self._calls: dict[str, dict[Any, Any]] = {}
+        self._calls: dict[Run, dict[Any, Any]] = {}
 
     def lines(self) -> Iterator[Line]:
         """A line for each, in the order they run.
@@ -229,9 +229,12 @@ class Workload:
     def _runs(self, row: Run) -> int:
         return 1 if row.stage == "none" else len(self.config.seeds)
 
-    def _make_colorizing(self, method: str, images: int) -> _Colorizing:
-        row = Run(next(iter(methods()[method].rows)))
-        return _Colorizing(self.config, row, images, self._calls.setdefault(method, {}))
+    def _network_of(self, row: Run) -> Run:
+        """The run whose network a row colorizes with, of that structure; a row without networks itself."""
+        return row if row.stage == "none" else self.config.pretraining_of(row)
+
+    def _make_colorizing(self, network: Run, images: int) -> _Colorizing:
+        return _Colorizing(self.config, network, images, self._calls.setdefault(network, {}))
 
     def _training(self, stage: str, row: Run) -> Line:
         phase = PhaseConfig(self.config, stage, row)
@@ -270,7 +273,7 @@ class Workload:
     def _inference(self, row: Run) -> Line:
         test = self.counts["test"]
         batch = min(self.config.infer.batch, test)
-        colorizing = self._colorizing(row.method, batch)
+        colorizing = self._colorizing(self._network_of(row), batch)
         sampling = PhaseConfig(self.config, "infer", row).method
         if row in self.config.chosen_rows:  # not known yet: with the most steps that are tried
             assert sampling is not None
@@ -294,7 +297,7 @@ class Workload:
         swept = self.config.sweep
         images = min(swept.images, self.counts["validation"])
         batch = min(self.config.infer.batch, images)
-        colorizing = self._colorizing(row.method, batch)
+        colorizing = self._colorizing(self._network_of(row), batch)
         sampling = PhaseConfig(self.config, "sweep", row).method
         assert sampling is not None
         # All calls that the search may take, each with the measuring of what it leads to, at most.
@@ -307,7 +310,7 @@ class Workload:
     def _oracle(self, row: Run) -> Line:
         config = self.config
         images = min(config.oracle.images, self.counts["test"])
-        guiding = self._colorizing(row.method, images)
+        guiding = self._colorizing(self._network_of(row), images)
         distance: Distance = ssim_distance
         if config.oracle.guide == "lpips":
             with make_fake():

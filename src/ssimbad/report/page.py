@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _FILES = {
     "table.csv": "every number, one a line",
     "findings.md": "which of the paper's claims this run bears out",
+    "ablations.csv": "what each variant of a row changes, and by how much its numbers differ",
     "comparisons.csv": "paired differences between rows, with intervals",
     "systems.csv": "what each row is, took to train and takes to colorize, and its spread over noise",
     "common_calls.csv": "all swept rows at one number of network calls, on validation images",

@@ -25,15 +25,28 @@ COLUMNS = [
 ]
 
 
-def _cell(record: dict[str, Any], form: str) -> str:
-    if record["value"] is None:
+def measured_cell(value: float | None, record: dict[str, Any], sign: str = "") -> str:
+    """A number of a record with its spread over seeds and its interval, where it has them.
+
+    Args:
+        value: the number.
+        record: its metric, ``spread``, ``ci_low`` and ``ci_high``.
+        sign: ``+`` for one that is shown of numbers above 0.
+    """
+    if value is None:
         return "none"
-    text = format(record["value"], form)
-    if record["spread"] is not None:
+    form = sign + METRICS[record["metric"]].format
+    text = format(value, form)
+    if record.get("spread") is not None:
         text += f" ± {record['spread']:{form}}"
     if record["ci_low"] is None:
         return text
     return f"{text} [{record['ci_low']:{form}}, {record['ci_high']:{form}}]"
+
+
+def shown_settings(settings: list[str]) -> list[str]:
+    """The settings of the main table: each with the best truth there is."""
+    return [exact(setting, settings) for setting in settings if images_of(setting) == setting]
 
 
 def _page(
@@ -59,8 +72,7 @@ def _page(
         line = lines.setdefault(key, {"method": title_of(key[0]), "setting": key[1]})
         if calls:
             line["calls"] = f"{calls[key[0]]:g}"
-        metric = METRICS[record["metric"]]
-        line[metric.heading] = _cell(record, metric.format)
+        line[METRICS[record["metric"]].heading] = measured_cell(record["value"], record)
     headings = [METRICS[name].heading for name in metrics]
     if paper:
         published = _published()
@@ -89,7 +101,7 @@ def _pages(
     A setting stands in it with the best truth there is; where that is not the paper's, another has the
     paper's way of measuring.
     """
-    best = [exact(setting, settings) for setting in settings if images_of(setting) == setting]
+    best = shown_settings(settings)
     main = [name for name, metric in METRICS.items() if metric.main]
     replaced = len(best) < len(settings)
     pages = {"": _page(records, best, main, not replaced, calls)}
@@ -118,18 +130,18 @@ def told_sampling(sampling: dict[str, Any] | None) -> str:
     return ", ".join(words)
 
 
-def _training_seconds(run: Run, results: Results) -> float | None:
-    """Of all stages behind a run's checkpoint; None where one is not known whole: it was resumed."""
-    if run.stage == "none":
-        return 0.0
-    stages = [run.trained, *([run.pretrained] if run.stage == "refine" else [])]
-    paths = [results.history(stage).with_suffix(".json") for stage in stages]
-    if not all(path.exists() for path in paths):
+def _training_seconds(infer: dict[str, Any], summaries: dict[str, dict[str, Any]]) -> float | None:
+    """Of all stages behind a run's checkpoint; None where one is not known whole: it was resumed.
+
+    Args:
+        infer: how the run's images were made.
+        summaries: of all trainings, by their checkpoints' SHA-256.
+    """
+    digests = [infer.get("checkpoint"), infer.get("header", {}).get("pretrained")]
+    stages = [summaries.get(digest) for digest in digests if digest]
+    if any(stage is None or stage["resumed"] for stage in stages):
         return None
-    summaries = [read_json(path) for path in paths]
-    if any(summary["resumed"] for summary in summaries):
-        return None
-    return sum(summary["seconds"] for summary in summaries)
+    return sum((stage["seconds"] for stage in stages if stage), 0.0)
 
 
 def systems(
@@ -137,6 +149,8 @@ def systems(
 ) -> list[dict[str, Any]]:
     """What each row's network is and what it took to train, from its provenance and history."""
     records = []
+    histories = map(read_json, sorted((results.root / "history").glob("*/*.json")))
+    summaries = {summary["checkpoint"]: summary for summary in histories}
     made = {row: runs for (row, _), runs in found.items()}  # alike in all settings
     for row, runs in made.items():
         one = next(iter(runs.values()))
@@ -150,7 +164,7 @@ def systems(
                 "optimizer_steps": sum(stage["steps"] for stage in stages),
                 "images_seen": sum(stage["steps"] * stage["batch"] for stage in stages),
                 "network_passes": sum(stage["network_passes"] for stage in stages),
-                "training_seconds": _training_seconds(Run(row), results),
+                "training_seconds": _training_seconds(infer, summaries),
                 "sampling": told_sampling(infer.get("sampling")),
                 "chosen_by": infer.get("choice", {}).get("metric"),
                 "network_calls": infer["network_calls"],
@@ -364,7 +378,7 @@ def write_common_calls(rows: list[Run], sweep: SearchConfig, results: Results) -
         f"## {title}\n\n{page.to_markdown(index=False)}\n\n{note}\n",
     )
     table = page.to_html(index=False, border=0)
-    return render("common_calls.html.jinja", title=title, table=table, note=note)
+    return render("below.html.jinja", title=title, table=table, note=note)
 
 
 def _latex(frame: pd.DataFrame) -> str:
