@@ -337,7 +337,9 @@ def findings_of(results: Results, rows: list[str], falls: dict[str, float] | Non
 
 def test_findings_say_which_claims_lack_rows(results: Results) -> None:
     text = findings_of(results, ROWS)
-    assert "## SSIMBaD beats SCFT\n\nNot tested" in text
+    answer = text.splitlines()[4]
+    assert "SSIMBaD beats SCFT" in answer.split("**not tested**: ")[1]
+    assert "SSIMBaD beats SCFT" not in text.replace(answer, "")
     assert "| SSIMBaD, with refinement | same - cross | PSNR (dB) ↑ | -1.00" in text
     for name in ("The working point needs fewer calls", "φ* has the straightest decay"):
         assert f"## {name}\n\nNot tested" in text
@@ -385,9 +387,30 @@ def test_findings_speak_of_calls_of_spread_and_of_convergence(results: Results) 
     told = "| SSIMBaD, with refinement against SSIMBaD, without refinement | 0.50 against 9.00 |"
     assert f"{told} **in this run** |" in text
     assert "Not converged: EDM (20%)." in text
-    spacing = text.split("## φ* helps over EDM's spacing\n")[1].split("\n## ")[0]
-    assert "**not converged** |" in spacing
-    assert "**undecided** |" not in spacing
+    spacing = [x for x in text.splitlines() if x.startswith("| φ* helps over EDM's spacing |")]
+    assert spacing
+    assert all(line.endswith("| **not converged** |") for line in spacing)
+    not_converged = text.splitlines()[4].split("**not converged**: ")[1].split(";")[0]
+    assert "φ* helps over EDM's spacing" in not_converged
+
+
+def test_the_first_five_lines_say_what_holds_and_primary_tests_show_their_p(
+    results: Results,
+) -> None:
+    write_measurements(results, "ssimbad", rise=0.5, change=1 / 12)
+    rows = [*ROWS, "ssimbad"]
+    text = findings_of(results, rows)
+    # LPIPS is better where it is lower, and lower without change of any image.
+    assert "**in this run**: Refinement helps" in text.splitlines()[4]
+    primary, others = (
+        text.split(f"## {name} tests\n")[1].split("\n## ")[0] for name in ("Primary", "All other")
+    )
+    line = next(x for x in primary.splitlines() if x.startswith("| Refinement helps | "))
+    assert line.endswith("| LPIPS ↓ | -0.5000 [-0.5000, -0.5000] | < 0.0001 | **in this run** |")
+    found = read_runs({(row, 42): results.metrics(row) for row in rows})
+    tests = claim_tests(rows, comparisons(found, 200, 0))
+    for part, count in ((primary, 1 + len(rows)), (others, len(tests) - 1 - len(rows))):
+        assert sum(line.endswith("** |") for line in part.splitlines()) == count
 
 
 def test_times_are_those_of_the_runs_own_jobs(results: Results) -> None:

@@ -78,10 +78,9 @@ class ClaimTest:
         record, metric = self.record, METRICS[self.record["metric"]]
         form = metric.format
         numbers = f"{record['difference']:+{form}} [{record['ci_low']:+{form}}, {record['ci_high']:+{form}}]"
-        corrected = f"{self.p:.2g}" if self.p >= 1e-4 else "< 0.0001"
-        kind = "primary" if self.primary else corrected
+        p = f"{self.p:.2g}" if self.p >= 1e-4 else "< 0.0001"
         return (
-            f"| {self.what} | {record['setting']} | {metric.heading} | {numbers} | {kind} "
+            f"| {self.claim.name} | {self.what} | {record['setting']} | {metric.heading} | {numbers} | {p} "
             f"| **{self.verdict(falls)}** |"
         )
 
@@ -182,11 +181,30 @@ def headline(rows: list[str], found: dict[tuple[str, str], dict[int, Measurement
     ]
 
 
-def _phi(results: Results) -> list[str]:
+@dataclass(frozen=True)
+class _Observation:
+    """What a run shows of a claim that no paired test speaks of.
+
+    Attributes:
+        claim: its name.
+        verdicts: of each pair of rows; none where it is not tested.
+        lines: what stands below the name.
+    """
+
+    claim: str
+    verdicts: list[str]
+    lines: list[str]
+
+
+def _told(holds: bool) -> str:
+    return "in this run" if holds else "not in this run"
+
+
+def _phi(results: Results) -> _Observation:
     """Whether φ* is of the paper's family and straighter than what EDM and DDPM step through."""
-    lines = ["", "## φ* has the straightest decay", ""]
+    claim = "φ* has the straightest decay"
     if not (results.phi / "ranking.csv").exists():
-        return [*lines, "Not tested: this run has no search."]
+        return _Observation(claim, [], ["Not tested: this run has no search."])
     ranking = read_csv(results.phi / "ranking.csv", "phi", "c", "r2").to_dict("records")
     chosen = read_json(results.phi / "phi.json")
     curves = read_csv(results.phi / "curves.csv", "spacing", "r2").to_dict("records")
@@ -194,19 +212,16 @@ def _phi(results: Results) -> list[str]:
     family = ranking[0]["phi"]
     other = next((line for line in ranking if line["phi"] != family), ranking[-1])
     best = float(ranking[0]["r2"])
-    holds = ranking[0]["phi"] == chosen["name"] and best >= max(r2.values())
+    verdict = _told(ranking[0]["phi"] == chosen["name"] and best >= max(r2.values()))
     told = "; ".join(f"{spacing} {value:.4f}" for spacing, value in r2.items())
     constant = f" with c = {float(ranking[0]['c']):.3g}" if float(ranking[0]["c"]) else ""
-    return [
-        *lines,
-        f"SSIM falls straightest along {family}{constant}: R² = {best:.4f}; the best candidate of "
-        f"another form is "
-        f"{other['phi']}, {float(other['r2']):.4f}. Along the schedules' own axes: {told}. "
-        f"**{'in this run' if holds else 'not in this run'}**: the search is of one data set, and its "
-        f"winner is "
-        "the straightest by how it is found; that it is so much straighter than EDM's and DDPM's is "
-        "the finding.",
-    ]
+    text = (
+        f"**{verdict}**: SSIM falls straightest along {family}{constant}: R² = {best:.4f}; the best"
+        f" candidate of another form is {other['phi']}, {float(other['r2']):.4f}. Along the schedules' own"
+        f" axes: {told}. The winner is the straightest by how it is found; that it is so much straighter than"
+        " EDM's and DDPM's is the finding."
+    )
+    return _Observation(claim, [verdict], [text])
 
 
 def _infer(found: dict[tuple[str, str], dict[int, Measurement]], row: str) -> dict[str, Any]:
@@ -216,39 +231,37 @@ def _infer(found: dict[tuple[str, str], dict[int, Measurement]], row: str) -> di
 
 def _fewer_calls(
     rows: list[str], found: dict[tuple[str, str], dict[int, Measurement]]
-) -> list[str]:
+) -> _Observation:
     """Network calls where the sweep finds each row best."""
-    lines = ["", "## The working point needs fewer calls"]
+    claim = "The working point needs fewer calls"
     pairs = [
         pair
         for pair in FEWER_CALLS
         if all(row in rows and "choice" in _infer(found, row) for row in pair)
     ]
     if not pairs:
-        return [
-            *lines,
-            "",
-            "Not tested: this run lacks the rows, or their sampling was not chosen.",
-        ]
-    lines += [
-        "",
-        "Network calls an image where validation images choose the sampling; one number each, "
-        "without an interval.",
+        told = "Not tested: this run lacks the rows, or their sampling was not chosen."
+        return _Observation(claim, [], [told])
+    calls = {row: _infer(found, row)["network_calls"] for pair in pairs for row in pair}
+    lines = [
+        "Network calls an image where validation images choose the sampling; one number each, without an"
+        " interval.",
         "",
         "| rows | calls | verdict |",
         "|:--|:--|:--|",
     ]
-    for pair in pairs:
-        own, other = (_infer(found, row)["network_calls"] for row in pair)
-        told = "in this run" if own < other else "not in this run"
-        names = " against ".join(map(title_of, pair))
-        lines.append(f"| {names} | {own:g} against {other:g} | **{told}** |")
-    return lines
+    verdicts = [_told(calls[own] < calls[other]) for own, other in pairs]
+    for (own, other), verdict in zip(pairs, verdicts, strict=True):
+        names = f"{title_of(own)} against {title_of(other)}"
+        lines.append(f"| {names} | {calls[own]:g} against {calls[other]:g} | **{verdict}** |")
+    return _Observation(claim, verdicts, lines)
 
 
-def _regressors(rows: list[str], found: dict[tuple[str, str], dict[int, Measurement]]) -> list[str]:
+def _regressors(
+    rows: list[str], found: dict[tuple[str, str], dict[int, Measurement]]
+) -> _Observation:
     """Whether refined rows' pictures depend less on the noise that they start from."""
-    lines = ["", "## Refinement makes a regressor"]
+    claim = "Refinement makes a regressor"
     pairs = [
         (c.better, c.worse)
         for c in CLAIMS
@@ -259,44 +272,70 @@ def _regressors(rows: list[str], found: dict[tuple[str, str], dict[int, Measurem
     }
     pairs = [pair for pair in pairs if None not in (spreads[pair[0]], spreads[pair[1]])]
     if not pairs:
-        return [*lines, "", "Not tested: this run lacks the rows."]
-    lines += [
-        "",
-        "Spread of a row's pictures over the noise they start from, in levels of 255, each row as it "
-        "is sampled. "
-        "Nothing is drawn any more where it is 0: the row is a regression in several steps, as good "
-        "PSNR rewards.",
+        return _Observation(claim, [], ["Not tested: this run lacks the rows."])
+    lines = [
+        "Spread of a row's pictures over the noise they start from, in levels of 255, each row as it is"
+        " sampled. Where it is 0, the row is a regression in several steps.",
         "",
         "| rows | spread | verdict |",
         "|:--|:--|:--|",
     ]
-    for after, before in pairs:
-        told = "in this run" if spreads[after] < spreads[before] else "not in this run"
+    verdicts = [_told(spreads[after] < spreads[before]) for after, before in pairs]
+    for (after, before), verdict in zip(pairs, verdicts, strict=True):
         names = f"{title_of(after)} against {title_of(before)}"
         lines.append(
-            f"| {names} | {spreads[after]:.2f} against {spreads[before]:.2f} | **{told}** |"
+            f"| {names} | {spreads[after]:.2f} against {spreads[before]:.2f} | **{verdict}** |"
         )
-    return lines
+    return _Observation(claim, verdicts, lines)
+
+
+_VERDICTS = (
+    *("supported", "in this run", "not in this run", "contradicted", "undecided", "mixed"),
+    *("not converged", "not tested"),
+)
+
+
+def _tally(verdicts: dict[str, list[str]]) -> str:
+    """The claims by what a run says of them, in a line.
+
+    Args:
+        verdicts: of each claim's primary tests, by its name; mixed are those that differ.
+    """
+    by_verdict: dict[str, list[str]] = {}
+    for claim, own in verdicts.items():
+        one = own[0] if len(set(own)) == 1 else "mixed" if own else "not tested"
+        by_verdict.setdefault(one, []).append(claim)
+    return "; ".join(
+        f"**{verdict}**: {', '.join(by_verdict[verdict])}"
+        for verdict in _VERDICTS
+        if verdict in by_verdict
+    )
+
+
+def _table(tests: list[ClaimTest], falls: dict[str, float], p: str) -> list[str]:
+    return [
+        f"| claim | rows | setting | metric | difference | {p} | verdict |",
+        "|:--|:--|:--|:--|:--|:--|:--|",
+        *(test.line(falls) for test in tests),
+    ]
 
 
 def _explained() -> list[str]:
     references = against("reference")
     verb = "compares" if len(references) == 1 else "compare"
     return [
-        "Paired differences of means with 95 % bootstrap intervals, over test images and, where there are "
-        "several, over training seeds. Each claim has one primary test, declared beforehand "
-        f"(setting {PRIMARY_SETTING}); all other tests are corrected together by Holm's method, and "
-        f"their corrected p "
-        "is shown. A claim is supported where the interval lies on its side of 0, contradicted where "
-        "it lies on the "
-        f"other, undecided where it holds 0 or a corrected p is above {LEVEL:g}. One training seed "
-        f"supports nothing: "
-        "it can only be so “in this run”. A row whose validation loss still fell by more than "
-        f"{FALLING:.0%} in its last checkpoint interval has not converged, and no verdict is given. "
-        "In the setting cross "
-        f"{enumerated(against('truth'))} compare with the sketch's own truth, which the reference does "
-        f"not show; {enumerated(references, '`{}`')} {verb} with the reference. {enumerated(of_sets())} "
-        "speak of whole image sets, so they have no paired interval here.",
+        "- Differences are paired, with 95 % bootstrap intervals over test images and, where there are"
+        " several, training seeds.",
+        f"- Each claim has one primary test, declared beforehand (setting {PRIMARY_SETTING}), whose p is as"
+        " it is. All other tests are corrected together by Holm's method.",
+        "- A claim is supported where the interval lies on its side of 0, contradicted where it lies on the"
+        f" other, undecided where it holds 0 or a corrected p is above {LEVEL:g}.",
+        "- One training seed supports nothing: it can only be so “in this run”.",
+        f"- A row whose validation loss still fell by more than {FALLING:.0%} in its last checkpoint interval"
+        " has not converged, and no verdict is given.",
+        f"- In the setting cross {enumerated(against('truth'))} compare with the sketch's own truth, which"
+        f" the reference does not show; {enumerated(references, '`{}`')} {verb} with the reference."
+        f" {enumerated(of_sets())} speak of whole image sets, so they have no paired interval here.",
     ]
 
 
@@ -307,40 +346,40 @@ def write_findings(
     falls: dict[str, float],
     results: Results,
 ) -> None:
-    """Write ``findings.md``.
+    """Write ``findings.md``: the answer first, then the primary tests, then all others.
 
     Args:
-        rows: the table's.
+        rows: the table's, without variants.
         differences: between rows and settings, paired.
         found: the measurements by (row, setting) and seed.
         falls: by row, by what part its validation loss fell in its last checkpoint interval, where known.
         results: where everything lies.
     """
     tests = claim_tests(rows, differences)
+    primary = [test for test in tests if test.primary]
+    others = [test for test in tests if not test.primary]
+    observed = [_phi(results), _fewer_calls(rows, found), _regressors(rows, found)]
+    verdicts: dict[str, list[str]] = {claim.name: [] for claim in (*CLAIMS, EASIER)}
+    for test in primary:
+        verdicts[test.claim.name].append(test.verdict(falls))
+    verdicts |= {each.claim: each.verdicts for each in observed}
+    answer, *qualified = headline(rows, found)
     lines = [
         "# What this run says about the paper's claims",
         "",
-        *headline(rows, found),
+        answer,
         "",
-        *_explained(),
+        _tally(verdicts),
     ]
     if unready := [row for row in rows if falls.get(row, 0) > FALLING]:
         told = ", ".join(f"{title_of(row)} ({falls[row]:.0%})" for row in unready)
         lines += ["", f"Not converged: {told}."]
-    names = dict.fromkeys(claim.name for claim in (*CLAIMS, EASIER))
-    for name in names:
-        own = [test for test in tests if test.claim.name == name]
-        lines += ["", f"## {name}", ""]
-        if not own:
-            lines.append("Not tested: this run lacks the rows.")
-            continue
-        claim = own[0].claim
-        lines += [
-            f"Primary metric: {METRICS[claim.metric].title}, for {claim.why}.",
-            "",
-            "| rows | setting | metric | difference | p (Holm) | verdict |",
-            "|:--|:--|:--|:--|:--|:--|",
-        ]
-        lines += [test.line(falls) for test in sorted(own, key=lambda test: not test.primary)]
-    lines += _phi(results) + _fewer_calls(rows, found) + _regressors(rows, found)
+    lines += [*qualified, "", "## Primary tests", "", *_table(primary, falls, "p")]
+    reasons = {(c.name, c.metric, c.why) for c in (*CLAIMS, EASIER) if verdicts[c.name]}
+    lines += ["", "Why that metric:", ""]
+    lines += [f"- {name}, {METRICS[metric].title}: {why}." for name, metric, why in sorted(reasons)]
+    for each in observed:
+        lines += ["", f"## {each.claim}", "", *each.lines]
+    lines += ["", "## How to read this", "", *_explained()]
+    lines += ["", "## All other tests", "", *_table(others, falls, "p (Holm)")]
     write_text(results.root / "findings.md", "\n".join(lines) + "\n")
