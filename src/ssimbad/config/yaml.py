@@ -97,6 +97,8 @@ def parse(text: str) -> Any:
         return yaml.constructor.construct_document(node)
     except RecursionError:
         raise ValueError("not read: values too deep in one another") from None
+    except KeyError as error:  # ruamel's, of a scalar that is tagged as one
+        raise ValueError(f"not valid YAML ({error} is no boolean)") from None
     except YAMLError as error:
         raise ValueError(f"not valid YAML ({' '.join(str(error).split())})") from None
 
