@@ -23,9 +23,9 @@ import torch
 
 from benchmarks.machine import peak_mib
 from ssimbad.config.files import load
+from ssimbad.counting import Arithmetic, Cost, make_fake, measured
 from ssimbad.devices import training_layout
 from ssimbad.methods import Run
-from ssimbad.plan.counting import Arithmetic, Cost, make_fake, measured
 from ssimbad.plan.workload import make_stepper
 
 if TYPE_CHECKING:

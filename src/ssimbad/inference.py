@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 from tqdm import tqdm
 
+from ssimbad.counting import make_fake, measured, remember_calls
 from ssimbad.data.store import to_pixels
 from ssimbad.distributed import World, all_gather, broadcast
 from ssimbad.files import whole_folder
@@ -30,6 +32,28 @@ if TYPE_CHECKING:
 def count_parameters(method: Method) -> int:
     """Parameters of the network that colorizes."""
     return sum(p.numel() for p in method.backbone.parameters()) if method.backbone else 0
+
+
+@torch.no_grad()
+def flops_per_image(method: Method, sampling: Section | None, size: int) -> int:
+    """Floating-point operations of a method's network for one image: of its convolutions, matrix products and
+    attention, a multiplication and an addition being two.
+
+    Args:
+        method: on the CPU, not compiled.
+        sampling: how the image is sampled.
+        size: its side, pixels.
+    """
+    if method.backbone is None:
+        return 0
+    counted = deepcopy(method)
+    assert counted.backbone is not None
+    remember_calls(counted.backbone, {})
+    with make_fake():
+        sketch, reference, noise = (torch.empty(1, c, size, size) for c in (1, 3, 3))
+    return measured(
+        (), lambda: counted.colorize(sketch, reference, lambda draw: noise.clone(), sampling)
+    ).total
 
 
 @contextmanager

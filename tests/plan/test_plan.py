@@ -14,9 +14,9 @@ from benchmarks.machine import peak_mib
 
 from ssimbad.config.files import load
 from ssimbad.config.schema import Config, validate
+from ssimbad.counting import Cost, Operation, make_fake, measured
 from ssimbad.errors import UserError
 from ssimbad.methods import Run
-from ssimbad.plan.counting import Cost, Operation, make_fake, measured
 from ssimbad.plan.gpus import GPUS
 from ssimbad.plan.run import plan
 from ssimbad.plan.workload import Workload, make_stepper

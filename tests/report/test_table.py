@@ -55,6 +55,8 @@ def write_measurements(results: Results, run: str, rise: float = 0, change: floa
                 "infer": {
                     "parameters": 1234,
                     "network_calls": 2.0,
+                    "flops_per_image": 4 * 10**9,
+                    "header": {"stages": [{"steps": 5, "batch": 6, "network_passes": 60}]},
                     "seconds": 12.0,
                     "noise_spread": {"levels": 3.25, "images": 8, "samples": 4},
                 }
@@ -116,6 +118,10 @@ def test_tables_say_what_was_measured(results: Results) -> None:
         made = next(csv.DictReader(stream))
     # 12 seconds for the 12 images of two settings.
     assert [float(made[key]) for key in ("seconds_per_image", "noise_spread")] == [0.5, 3.25]
+    # 60 passes of 2 GFLOP forward and twice as many backward.
+    flops = [float(made[key]) for key in ("training_flops", "flops_per_image")]
+    assert flops == [360e9, 4e9]
+    assert "360 GFLOP" in markdown
     assert "none" in markdown
     assert "by <somebody>" in markdown
     page = (results.root / "table.html").read_text()

@@ -10,7 +10,14 @@ from ssimbad.data.image_set import ImageSet
 from ssimbad.devices import compile_in_place, device_of
 from ssimbad.distributed import all_gather, process_group, world_of
 from ssimbad.files import sha256_file, write_json
-from ssimbad.inference import colorized, count_parameters, counted_calls, noise_spread, write_images
+from ssimbad.inference import (
+    colorized,
+    count_parameters,
+    counted_calls,
+    flops_per_image,
+    noise_spread,
+    write_images,
+)
 from ssimbad.methods import model_of
 from ssimbad.phases.code import code_of
 from ssimbad.phases.trained import read_choice, read_trained
@@ -51,6 +58,8 @@ def run(config: PhaseConfig, results: Results) -> None:
             results.choice(run), type(sampling), config.sampled_by, first
         )
     record["sampling"] = None if sampling is None else sampling.model_dump(mode="json")
+    if world.rank == 0:
+        record["flops_per_image"] = flops_per_image(method, sampling, config.data.size)
     device = device_of(config.device, world)
     if config.compile and method.backbone is not None:
         compile_in_place(method.backbone, device)

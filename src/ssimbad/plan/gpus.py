@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ssimbad.errors import UserError
 
 if TYPE_CHECKING:
-    from ssimbad.plan.counting import Arithmetic, Cost
+    from ssimbad.counting import Arithmetic, Cost
 
 USABLE = 0.9
 """Share of a GPU's memory that tensors may fill; the rest is for the driver, libraries and fragments."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from ssimbad.plan.counting import Cost
+from ssimbad.counting import Cost
 from ssimbad.plan.gpus import GPU, LAUNCH, REACHED, USABLE
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ssimbad.counting import Cost, counted_by_steps, make_fake, measured, remember_calls
 from ssimbad.evaluation.oracle import Distance, guided_euler, ssim_distance
 from ssimbad.evaluation.sweep import unguided
 from ssimbad.inference import SPREAD_IMAGES, SPREAD_SAMPLES, count_parameters
@@ -21,7 +22,6 @@ from ssimbad.methods.schema import SamplingConfig
 from ssimbad.noise.transforms import Phi, parse
 from ssimbad.phases import PHASES
 from ssimbad.phases.slices import PhaseConfig
-from ssimbad.plan.counting import Cost, counted_by_steps, make_fake, measured, remember_calls
 from ssimbad.plan.steps import Stepper, blank_batch
 from ssimbad.pretrained.networks import Inception, lpips_network
 from ssimbad.settings import inferred

@@ -144,6 +144,16 @@ def _training_seconds(infer: dict[str, Any], summaries: dict[str, dict[str, Any]
     return sum((stage["seconds"] for stage in stages if stage), 0.0)
 
 
+_PASS = 3
+"""Forward passes that a training pass counts as: its own, and a backward one of twice its operations."""
+
+
+def _told_flops(count: float) -> str:
+    units = {"GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18}
+    unit = next((unit for unit, size in units.items() if count < 1000 * size), "EFLOP")
+    return f"{count / units[unit]:.3g} {unit}"
+
+
 def systems(
     found: dict[tuple[str, str], dict[int, Measurement]], results: Results
 ) -> list[dict[str, Any]]:
@@ -157,17 +167,21 @@ def systems(
         infer = one["provenance"]["infer"]
         header = infer.get("header", {})
         stages = header.get("stages", [])
+        passes = sum(stage["network_passes"] for stage in stages)
+        calls, flops = infer["network_calls"], infer["flops_per_image"]
         records.append(
             {
                 "method": row,
                 "parameters": infer["parameters"],
                 "optimizer_steps": sum(stage["steps"] for stage in stages),
                 "images_seen": sum(stage["steps"] * stage["batch"] for stage in stages),
-                "network_passes": sum(stage["network_passes"] for stage in stages),
+                "network_passes": passes,
                 "training_seconds": _training_seconds(infer, summaries),
+                "training_flops": round(_PASS * passes * flops / calls) if calls else 0,
                 "sampling": told_sampling(infer.get("sampling")),
                 "chosen_by": infer.get("choice", {}).get("metric"),
-                "network_calls": infer["network_calls"],
+                "network_calls": calls,
+                "flops_per_image": flops,
                 "loss_networks": " ".join(n["network"] for n in header.get("loss_networks", [])),
                 "seconds_per_image": infer["seconds"] / (len(inferred()) * one["n"]),
                 "noise_spread": infer["noise_spread"]["levels"],
@@ -185,8 +199,10 @@ def _systems_page(records: list[dict[str, Any]]) -> pd.DataFrame:
             "images seen": f"{r['images_seen']:,}",
             "network passes": f"{r['network_passes']:,}",
             "training": "–" if r["training_seconds"] is None else f"{r['training_seconds']:,.0f} s",
+            "training FLOP": _told_flops(r["training_flops"]),
             "sampling": r["sampling"],
             "network calls per image": f"{r['network_calls']:g}",
+            "FLOP per image": _told_flops(r["flops_per_image"]),
             "seconds per image": f"{r['seconds_per_image']:.2g}",
             "spread over noise": f"{r['noise_spread']:.2f}",
             "loss networks": r["loss_networks"] or "–",
@@ -244,6 +260,9 @@ def _notes(
         f"truth, which other identities' pictures reach: {'; '.join(floors)}.",
         "Network passes: of all training images through the network, once for each unrolled step; an "
         "inversion's, without gradient, are included. "
+        "FLOP: of the row's network alone, in convolutions, matrix products and attention; a training pass "
+        "counts as three forward ones, since a backward pass is about two. `ssimbad plan` counts the code "
+        "that runs, loss networks included. "
         "Spread over noise: standard deviation of a pixel, in levels of 255, over "
         f"{spread['samples']} noises of {spread['images']} images, same-reference; 0: sketch and reference "
         "alone make the image. Seconds per image are of the machine that colorized.",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssimbad.plan.counting import (
+from ssimbad.counting import (
     Cost,
     Operation,
     counted_by_steps,
