@@ -211,7 +211,7 @@ CONFIGS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "variant that is sampled unlike its row": (
         overlay_of("rows: [edm, edm+x]\nvariants: {x: {train: {lr: 1.0}}}"),
-        r"rows: 'edm\+x' samples as the config says, 'edm' as the sweep chooses",
+        r"rows: 'edm\+x': the sweep chooses how one of it and 'edm' samples: put both",
     ),
     "variant of what rows share": (
         overlay_of("variants: {x: {data: {size: 32}}}"),

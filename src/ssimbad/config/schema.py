@@ -90,7 +90,7 @@ class Config(Section):
     def _changeable(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         known = [*_OF_A_ROW, *(name for name, method in methods().items() if method.section)]
         for name, changes in value.items():
-            for key in changes.keys() - known:
+            for key in (key for key in changes if key not in known):
                 raise ValueError(
                     f"{name}.{key}: not what a variant can change: that is {', '.join(known)}"
                 )
@@ -398,10 +398,10 @@ def _variant_faults(config: Config) -> list[str]:
             faults.append(f"{key}: {row!r}: needs its own row {row.base!r} beside it")
         elif not faults and not config.changes(row):
             faults.append(f"{key}: {row!r}: the variant changes nothing that {row.base!r} reads")
-        elif not faults and row.plain in config.chosen_rows and row not in config.chosen_rows:
+        elif not faults and len({row, row.plain} & set(config.chosen_rows)) == 1:
             faults.append(
-                f"{key}: {row!r} samples as the config says, {row.base!r} as the sweep chooses: put both"
-                " or neither into sweep.rows, or set sweep.choose_by to config"
+                f"{key}: {row!r}: the sweep chooses how one of it and {row.base!r} samples: put both or"
+                " neither into sweep.rows, or set sweep.choose_by to config"
             )
     return list(dict.fromkeys(faults))
 
