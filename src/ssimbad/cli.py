@@ -133,7 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_config(command)
     command.add_argument(
-        "--gpu", action="append", default=[], metavar="NAME", help="A100, H100, H200 or RTX4090; or all"
+        "--gpu",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="A100, H100, H200 or RTX4090; or all",
     )
     command.add_argument(
         "--gpus", type=int, metavar="N", help="how many share the work (devices × nodes)"
