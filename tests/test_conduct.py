@@ -15,7 +15,7 @@ from ssimbad.config.files import load
 from ssimbad.data.schema import STORE
 from ssimbad.errors import UserError
 from ssimbad.files import sha256_file, write_json
-from ssimbad.interruption import Stopped
+from ssimbad.interruption import NotedSigterm, Stopped
 from ssimbad.layout import Results
 from ssimbad.methods import Run
 
@@ -117,11 +117,11 @@ def test_checkpoints_of_another_kind_of_run_are_not_trained_anew(tmp_path: Path)
     ("handler", "line"),
     [
         (None, "stopped in the middle of data: "),
-        (signal.SIG_IGN, "stopped before infer reference: "),
+        (NotedSigterm(), "stopped before infer reference: "),
     ],
 )
 def test_a_run_whose_time_is_up_says_where_it_stopped(
-    handler: signal.Handlers | None, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    handler: NotedSigterm | None, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "few.yaml"
     path.write_text(f"results: {tmp_path / 'made'}\nrows: [reference]\n")

@@ -185,10 +185,8 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
     # Imported before the time runs: a signal within an import may end in another language's panic.
     phases = {phase: import_module(f"ssimbad.phases.{phase}") for phase, _ in keys}
     failed: dict[Job, str] = {}
-    end = math.inf
     if minutes is not None:
         allowed = min(60 * minutes, threading.TIMEOUT_MAX)
-        end = time.monotonic() + allowed
         timer = threading.Timer(allowed, os.kill, (os.getpid(), signal.SIGTERM))
         timer.daemon = True
         timer.start()
@@ -201,11 +199,12 @@ def conduct(config: Config, results: Results, minutes: float | None = None) -> N
         if any(needed in failed for needed in needed_by(job, config)):
             failed[job] = ""
             continue
-        exit_on_sigterm()  # a training has put its own handler in the place of this one
-        start = time.monotonic()
-        if start >= end:  # the signal came between a training's last step and here
+        try:
+            exit_on_sigterm()  # a training has noted one that came after its last step
+        except SystemExit:
             before = f"stopped before {_name(job)}: the same command goes on from there"
-            raise Stopped(_told(failed, before))
+            raise Stopped(_told(failed, before)) from None
+        start = time.monotonic()
         try:
             phases[phase].run(PhaseConfig(config, phase, run), results)
         except (Stopped, SystemExit) as stop:

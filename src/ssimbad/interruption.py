@@ -28,13 +28,29 @@ class Stopped(UserError):
     """Work ended by a SIGTERM; what it says tells how it goes on."""
 
 
+class NotedSigterm:
+    """A handler of SIGTERM that ends nothing: who works looks at ``came`` where it can stop."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+
+
 def exit_on_sigterm() -> None:
-    """From now on a SIGTERM unwinds the stack, so that temporary files go."""
+    """From now on a SIGTERM unwinds the stack, so that temporary files go.
+
+    Raises:
+        SystemExit: at once, where one came that the handler before had only noted.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         sys.exit(STOPPED)
 
-    signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, stop)
+    if isinstance(before, NotedSigterm) and before.came:
+        sys.exit(STOPPED)
 
 
 def signal_when_gone(process: int, number: signal.Signals) -> None:

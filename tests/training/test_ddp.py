@@ -142,7 +142,9 @@ def test_a_stopped_and_killed_process_ends_all_and_the_rerun_goes_on(
     second_process(process).send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 143
-    (step,) = re.findall(rb"ssimbad: stopped by SIGTERM after step (\d+), which is saved", told)
+    (step,) = re.findall(
+        rb"train ssimbad: stopped by SIGTERM after step (\d+), which is saved", told
+    )
     state = torch.load(saved_state(ended, "ssimbad"), weights_only=True)
     assert state["global_step"] == int(step)
 

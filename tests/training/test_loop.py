@@ -20,6 +20,7 @@ from torch import nn
 from ssimbad.data.schema import WarpConfig
 from ssimbad.data.store import Split
 from ssimbad.errors import UserError
+from ssimbad.interruption import exit_on_sigterm
 from ssimbad.layout import Results
 from ssimbad.methods.base import RefinedMethod, TrainedMethod
 from ssimbad.methods.denoising import DenoisingMethod
@@ -441,13 +442,38 @@ def test_a_sigterm_saves_the_running_step(
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=60)
         assert process.returncode == 143
-        (step,) = re.findall(rb"ssimbad: stopped by SIGTERM after step (\d+), which is saved", told)
+        stopped_at = rf"ssimbad: {stage} {row}: stopped by SIGTERM after step (\d+), which is saved"
+        (step,) = re.findall(stopped_at, told.decode())
         state = torch.load(saved_state(stopped, row), weights_only=True)
         assert state["global_step"] == int(step)
         assert not stopped.checkpoint(row).exists()
     _stage(stopped, values, stage, row)
     assert stopped.checkpoint(row).read_bytes() == whole.checkpoint(row).read_bytes()
     assert stopped.history(row).read_bytes() == whole.history(row).read_bytes()
+
+
+class StoppedAtTheEnd(Scalar):
+    """A SIGTERM comes in its last step."""
+
+    def training_losses(self, batch, draws):
+        losses = super().training_losses(batch, draws)
+        if self.training and self.calls == CONFIG.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses
+
+
+def test_a_sigterm_in_the_last_step_is_known_once_the_training_is_whole(
+    prepared: Results, tmp_path: Path
+) -> None:
+    kept = signal.getsignal(signal.SIGTERM)
+    try:
+        history, _ = run(prepared, tmp_path, StoppedAtTheEnd())
+        assert history["step"].iloc[-1] == CONFIG.steps
+        with pytest.raises(SystemExit):
+            exit_on_sigterm()
+        exit_on_sigterm()  # known once
+    finally:
+        signal.signal(signal.SIGTERM, kept)
 
 
 class TwoPlayers(Scalar):

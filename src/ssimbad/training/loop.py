@@ -21,7 +21,6 @@ import warnings
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -35,7 +34,7 @@ from ssimbad.devices import training_layout
 from ssimbad.distributed import SINGLE, World, broadcast, rank_zero_first
 from ssimbad.errors import UserError
 from ssimbad.files import whole_file
-from ssimbad.interruption import Stopped
+from ssimbad.interruption import NotedSigterm, Stopped
 from ssimbad.methods.draws import Draws
 from ssimbad.rng import torch_generator
 from ssimbad.training.batches import EvaluationBatches, Prefetched, TrainingBatches
@@ -132,19 +131,19 @@ class _Module(LightningModule):
         self.first_bad = torch.tensor(-1)  # step whose loss was not finite
         self.validation_sum = 0.0
         self.validation_count = 0
-        self.asked_to_stop = False  # this process was
+        self.sigterm = NotedSigterm()  # of this process
         self.all_asked_to_stop = False  # one of all processes was, as each of them knows
 
     @property
     def stopping(self) -> bool:
         """Whether all processes are to stop here."""
-        return self.asked_to_stop if self.trainer.world_size == 1 else self.all_asked_to_stop
+        return self.sigterm.came if self.trainer.world_size == 1 else self.all_asked_to_stop
 
     def together(self, values: Tensor, how: str) -> Tensor:
         """Sum or mean of each value over all processes; notes whether one was asked to stop."""
         if self.trainer.world_size == 1:
             return values
-        asked = torch.tensor([float(self.asked_to_stop)], device=self.device).to(values)
+        asked = torch.tensor([float(self.sigterm.came)], device=self.device).to(values)
         reduced = self.trainer.strategy.reduce(torch.cat([values, asked]), reduce_op=how)
         assert isinstance(reduced, Tensor)
         self.all_asked_to_stop = bool(reduced[-1] > 0)
@@ -256,8 +255,8 @@ class _Average(WeightAveraging):
 class _Keeper(Checkpoint):
     """Keeps history, best weights and the resumable state, each file whole or not at all."""
 
-    def __init__(self, saved: SavedState, average: _Average, keep: int) -> None:
-        self.saved, self.average, self.keep = saved, average, keep
+    def __init__(self, saved: SavedState, average: _Average, keep: int, label: str) -> None:
+        self.saved, self.average, self.keep, self.label = saved, average, keep, label
         self.history: list[dict[str, float]] = []
         self.best: list[tuple[float, int]] = []
         self.loops: dict[str, Any] = {}  # Lightning's counters before any step
@@ -271,13 +270,8 @@ class _Keeper(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, _Module)
-        module = pl_module
-
-        def ask_to_stop(number: int, frame: FrameType | None) -> None:
-            module.asked_to_stop = True
-
         # In place of Lightning's handler, which ends a validation half done and saves nothing.
-        signal.signal(signal.SIGTERM, ask_to_stop)
+        signal.signal(signal.SIGTERM, pl_module.sigterm)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -305,7 +299,7 @@ class _Keeper(Checkpoint):
 
     def _stop(self, trainer: Trainer) -> None:
         raise Stopped(
-            f"stopped by SIGTERM after step {trainer.global_step}, which is saved:"
+            f"{self.label}: stopped by SIGTERM after step {trainer.global_step}, which is saved:"
             " the same command goes on from there"
         )
 
@@ -396,7 +390,7 @@ def fit(
         method: the method, with the weights to start from.
         stage: how.
         saved: the state to go on from and to keep, of an identity that says what decides the outcome.
-        label: what the progress bar says.
+        label: what progress bar and messages call it.
 
     Returns:
         The history (a row per checkpoint interval) and a summary: best step, its loss by the name of
@@ -421,7 +415,7 @@ def fit(
                 saved.begin()
         resumed_at = broadcast(world, step)
         average = _Average(config.ema)
-        keeper = _Keeper(saved, average, config.keep)
+        keeper = _Keeper(saved, average, config.keep, label)
         module = _Module(
             method.to(memory_format=training_layout(method, device)),  # type: ignore[call-overload]
             stage,
@@ -449,6 +443,9 @@ def fit(
             start = time.monotonic()
             state = None if resumed_at is None else saved.file
             trainer.fit(module, ckpt_path=state, weights_only=True)
+            if module.sigterm.came:  # in the last step
+                # Lightning has put the handler of before back, which does not know of it.
+                signal.signal(signal.SIGTERM, module.sigterm)
         loss, best = keeper.best[0]
         if world.rank == 0:
             method.load_state_dict(load_file(saved.weights(best)))
