@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssimbad.data.schema import STORE
-from ssimbad.dvc_adoption import touch
+from ssimbad.dvc_adoption import known, touch
 from ssimbad.errors import UserError, shown
 from ssimbad.files import read_json, sha256_file, write_json, write_text
 from ssimbad.interruption import Stopped, exit_on_sigterm, hold
@@ -243,6 +243,7 @@ def adopt(config: Config, overlays: list[Path], results: Results) -> str:
         raise UserError(f"{results.conducted}: no such file: `ssimbad run` has made nothing here")
     finished = done(config, results)
     targets = [str(_left_by(job, results)[0]) for job, there in finished.items() if there]
-    if targets:
-        touch(targets, overlays)
+    # What is made from those that it knows shall not seem older than they are.
+    if new := sorted(set(targets) - known(targets, overlays)):
+        touch(new, overlays)
     return f"{len(targets)} of {len(finished)} jobs adopted"

@@ -74,6 +74,13 @@ def output_of(tool: str, *arguments: str) -> str:
     return done.stdout
 
 
+def _snakemake(targets: list[str], overlays: list[Path], *arguments: str) -> str:
+    # Asked to be quieter it would keep its errors to itself, too.
+    command = [*arguments, "--cores", "1", "--quiet", "rules", "progress"]
+    files = ["--configfile", *map(str, overlays)] if overlays else []
+    return output_of("snakemake", *targets, *command, *files)
+
+
 def touch(targets: list[str], overlays: list[Path]) -> None:
     """Have Snakemake take files, and all that they are made from, as made just now.
 
@@ -84,10 +91,24 @@ def touch(targets: list[str], overlays: list[Path]) -> None:
     Raises:
         UserError: Snakemake fails.
     """
-    # Asked to be quieter it would keep its errors to itself, too.
-    command = ["--touch", "--forceall", "--cores", "1", "--quiet", "rules", "progress"]
-    files = ["--configfile", *map(str, overlays)] if overlays else []
-    output_of("snakemake", *targets, *command, *files)
+    _snakemake(targets, overlays, "--touch", "--forceall")
+
+
+def known(targets: list[str], overlays: list[Path]) -> set[str]:
+    """The files among ``targets`` that Snakemake has made or taken over, and would not make anew.
+
+    Args:
+        targets: the files; none is none known.
+        overlays: the config.
+
+    Raises:
+        UserError: Snakemake fails.
+    """
+    lines = _snakemake(targets, overlays, "--summary").splitlines() if targets else []
+    # File, date, rule, logs (none of a file without a record), status, plan.
+    rows = [line.split("\t") for line in lines]
+    current = {row[0] for row in rows if row[3:] and row[3] != "-" and row[-1] == "no update"}
+    return current & set(targets)
 
 
 def _make_old(path: Path) -> None:

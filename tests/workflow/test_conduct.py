@@ -63,6 +63,15 @@ def test_what_one_machine_made_is_finished_on_another_and_nothing_is_made_anew(
     plan = planned_jobs(subprocess.run(command, capture_output=True, text=True))
     assert {rule for rule, _ in plan} == {"evaluate", "report"}
 
+    # What has been measured meanwhile stays so.
+    measured = [*command[:3], "made/metrics/reference/same.json", *command[3:]]
+    measured.remove("-n")
+    assert subprocess.run(measured).returncode == 0
+    assert ssimbad("adopt").returncode == 0
+    plan = planned_jobs(subprocess.run(command, capture_output=True, text=True))
+    assert ("evaluate", "ssimbad") in plan
+    assert ("evaluate", "reference") not in plan
+
     # What another config would make is not taken.
     edited = CONFIG + "refine: {muon_lr: 0.01}\n"
     (other / "few.yaml").write_text(edited)
