@@ -8,7 +8,6 @@ each case, so that what a killed run measured stays.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from functools import partial
@@ -20,6 +19,7 @@ import torch
 
 from benchmarks.case import measure
 from benchmarks.gpu_cases import Bench, Scale
+from benchmarks.machine import matmul_gflops
 from ssimbad.devices import device_of
 from ssimbad.files import write_json
 from ssimbad.provenance import code_version, machine, packages
@@ -29,22 +29,18 @@ MATRIX = 8192
 
 
 def peaks(bench: Bench, side: int) -> dict[str, float]:
-    """GFLOP/s of a matrix product in each precision, medians of 7; float32 as TF32, which torch's
-    convolutions of float32 are by default on a GPU that has it."""
+    """GFLOP/s of a matrix product in each precision; float32 as TF32, which torch's convolutions of float32
+    are by default on a GPU that has it."""
     dtypes = {
         "32-true": torch.float32,
         "16-mixed": torch.float16,
         "bf16-mixed": torch.bfloat16,
     }
-    found = {}
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
-    for name in ("32-true", bench.half):
-        a, b = torch.randn(2, side, side, device=bench.device, dtype=dtypes[name])
-        product, timed = partial(torch.matmul, a, b), bench.timer({}, "")
-        timed(product)
-        took = statistics.median(timed(product)[0] for _ in range(7))
-        found[name] = 2 * side**3 / took / 1e9
+    found = {
+        name: matmul_gflops(dtypes[name], bench.device, side) for name in ("32-true", bench.half)
+    }
     torch.set_float32_matmul_precision(before)
     return found
 

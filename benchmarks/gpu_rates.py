@@ -1,7 +1,8 @@
 """What compiling and layout give the default's network on a GPU: ``python -m benchmarks.gpu_rates``.
 
 Images a second of a pretraining step, a refinement step and sampling, at two sizes, in bf16-mixed: plain
-eager PyTorch, channels-last, compiled, and both. Writes a JSON file, anew after each line.
+eager PyTorch, channels-last, compiled, and both; on a GPU also pretraining whose network is replayed from a
+CUDA graph. Writes a JSON file, anew after each line.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.machine import matmul_gflops
 from ssimbad.config.files import load
 from ssimbad.devices import device_of
 from ssimbad.files import write_json
@@ -32,31 +37,68 @@ from ssimbad.training.schema import in_steps
 
 _LAYOUTS = {"plain": torch.contiguous_format, "channels_last": torch.channels_last}
 _PASSES = ("train", "refine", "infer")
+_WAYS = (*_LAYOUTS, "compiled", "compiled channels_last", "graphed")
+_KERNELS = 20  # in a profile
 
 
-def _seconds(work: Callable[[], Any], device: torch.device, steps: int) -> float:
-    """Median seconds of a step, of three runs of so many; the first two steps are not counted."""
+def _run(work: Callable[[], Any], device: torch.device, steps: int) -> float:
+    """Seconds of so many steps, until the device is done."""
 
     def wait() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
+    wait()
+    start = time.perf_counter()
+    for _ in range(steps):
+        work()
+    wait()
+    return time.perf_counter() - start
+
+
+def _seconds(work: Callable[[], Any], device: torch.device, steps: int) -> float:
+    """Median seconds of a step, of three runs of so many; the first two steps are not counted."""
     work(), work()
-    taken = []
-    for _ in range(3):
-        wait()
-        start = time.perf_counter()
-        for _ in range(steps):
-            work()
-        wait()
-        taken.append((time.perf_counter() - start) / steps)
-    return statistics.median(taken)
+    return statistics.median(_run(work, device, steps) / steps for _ in range(3))
 
 
-def _peak(device: torch.device, side: int) -> float:
-    """FLOP/s of a bf16 matrix product."""
-    a, b = torch.randn(2, side, side, device=device, dtype=torch.bfloat16)
-    return 2 * side**3 / _seconds(lambda: a @ b, device, 5)
+def _profile(work: Callable[[], Any], device: torch.device, steps: int) -> dict[str, Any]:
+    """Where the time of so many steps goes, as PyTorch's profiler, which slows them, sees it.
+
+    Returns:
+        Milliseconds of a step; the share of them in which the host computes, and does not wait for the
+        device; and the kernels that take most of a step, each with its milliseconds and share.
+    """
+    on_gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]
+    with profile(activities=activities) as profiled:
+        wall = _run(work, device, steps)
+    events = profiled.key_averages()
+    host = [event for event in events if event.device_type == DeviceType.CPU]
+    own = sum(e.self_cpu_time_total for e in host if not e.key.endswith("Synchronize"))
+    took = {event.key: event.self_cpu_time_total for event in host}
+    if on_gpu:
+        kernels = [event for event in events if event.device_type == DeviceType.CUDA]
+        took = {event.key: event.self_device_time_total for event in kernels}
+    most = sorted(took.items(), key=lambda kernel: -kernel[1])[:_KERNELS]
+    return {
+        "ms": wall * 1e3 / steps,
+        "host_share": own / 1e6 / wall,
+        "kernels": [
+            {"name": name, "ms": us / 1e3 / steps, "share": us / 1e6 / wall} for name, us in most
+        ],
+    }
+
+
+def _graph(network: nn.Module, work: Callable[[], Any], autocast: torch.autocast) -> None:
+    """From now on replay a network's forward and backward passes as CUDA graphs, on inputs as ``work``'s."""
+    given: list[tuple[torch.Tensor, ...]] = []
+    hook = network.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
+    work()
+    hook.remove()
+    samples = tuple(t.detach().clone().requires_grad_(t.requires_grad) for t in given[0])
+    with autocast:
+        torch.cuda.make_graphed_callables(network, samples)
 
 
 def _work(
@@ -77,7 +119,8 @@ def _work(
     phase = PhaseConfig(config, name, row)
 
     def autocast() -> torch.autocast:
-        return torch.autocast(device.type, torch.bfloat16)
+        # A graph cannot hold weights that were cast before it was recorded.
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=how != "graphed")
 
     if name == "infer":
 
@@ -104,14 +147,20 @@ def _work(
         optimizer.step()
         optimizer.zero_grad()
 
+    if how == "graphed":
+        assert method.backbone is not None
+        _graph(method.backbone, step, autocast())
     return step
 
 
-def _cases(sizes: list[int], batches: list[int]) -> Iterator[tuple[str, int, int, str]]:
+def _cases(
+    sizes: list[int], batches: list[int], device: torch.device
+) -> Iterator[tuple[str, int, int, str]]:
     for size, batch in zip(sizes, batches, strict=True):
         for name in _PASSES:
-            for how in ("plain", "channels_last", "compiled", "compiled channels_last"):
-                yield name, size, batch, how
+            for how in _WAYS:
+                if how != "graphed" or (name == "train" and device.type == "cuda"):
+                    yield name, size, batch, how
 
 
 def main() -> None:
@@ -123,29 +172,38 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--matrix", type=int, default=8192)
+    parser.add_argument("--ways", nargs="+", choices=_WAYS, default=_WAYS, metavar="WAY")
+    parser.add_argument("--profile", action="store_true", help="note the plain steps' kernels too")
     parser.add_argument("--seconds", type=float, default=600, help="begin no case after so many")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks_gpu_rates.json"))
     given = parser.parse_args()
     start, device = time.monotonic(), device_of(given.device)
-    peak = _peak(device, given.matrix)
+    peak = matmul_gflops(torch.bfloat16, device, given.matrix) * 1e9
     entries: list[dict[str, Any]] = []
+    counted: dict[tuple[str, int, int], int] = {}
     head = {"machine": machine(device), "code": code_version({}), "packages": packages()}
-    for name, size, batch, how in _cases(given.sizes, given.batches):
+    for name, size, batch, how in _cases(given.sizes, given.batches, device):
+        if how not in given.ways:
+            continue
         if time.monotonic() - start > given.seconds:
             break
-        torch._dynamo.reset()
+        if "compiled" in how:
+            torch._dynamo.reset()
         work = _work(given.config, name, size, batch, device, how)
-        with FlopCounterMode(display=False) as counter:
-            if "compiled" not in how:
-                work()
-        flops = counter.get_total_flops() if "compiled" not in how else entries[-1]["flops"]
+        if (name, size, batch) not in counted:
+            with FlopCounterMode(display=False) as counter:
+                _work(given.config, name, size, batch, device, "plain")()
+            counted[name, size, batch] = counter.get_total_flops()
+        flops = counted[name, size, batch]
         begun = time.monotonic()
         seconds = _seconds(work, device, given.steps)
         entry = {"pass": name, "size": size, "batch": batch, "how": how, "flops": flops}
         entry |= {"images_per_s": batch / seconds, "of_peak": flops / seconds / peak}
         entry |= {"measuring_s": time.monotonic() - begun}
-        entries.append(entry)
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in entry.items()}, flush=True)
+        if given.profile and (name, how) == ("train", "plain"):
+            entry["profile"] = _profile(work, device, given.steps)
+        entries.append(entry)
         write_json(given.out, head | {"matmul_flops": peak, "entries": entries})
 
 

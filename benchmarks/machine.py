@@ -31,11 +31,20 @@ def peak_mib(process: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def matmul_gflops() -> float:
-    """Rate of a float32 matrix product on all threads, a median."""
-    a, b = torch.randn(2, _MATRIX, _MATRIX).unbind()
-    product = statistics.median(timed(lambda: a @ b)[0] for _ in range(_ROUNDS))
-    return 2 * _MATRIX**3 / product / 1e9
+def matmul_gflops(
+    dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu", side: int = _MATRIX
+) -> float:
+    """Rate of a product of two square matrices of that side, a median; a CPU's is of all threads."""
+    a, b = torch.randn(2, side, side, dtype=dtype, device=device)
+
+    def product() -> None:
+        torch.matmul(a, b)
+        if a.is_cuda:
+            torch.cuda.synchronize(a.device)
+
+    product()  # its kernel is chosen
+    taken = statistics.median(timed(product)[0] for _ in range(_ROUNDS))
+    return 2 * side**3 / taken / 1e9
 
 
 def peaks() -> dict[str, Any]:

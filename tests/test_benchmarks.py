@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import gpu
+from benchmarks import gpu, gpu_rates
 from benchmarks.gpu_cases import Scale
 
 from tests.conftest import SMALL_UNET
@@ -56,3 +56,28 @@ def test_without_a_gpu_it_ends_with_one_line(
         gpu.main()
     assert ended.value.code == 2
     assert capsys.readouterr().err == "benchmarks.gpu: torch finds no CUDA GPU here\n"
+
+
+def test_rates_of_the_asked_ways_and_where_a_plain_training_step_spends_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "rates.json"
+    command = ["gpu_rates", "--device", "cpu", "--config", "config/tiny.yaml", "--sizes", "16"]
+    command += ["--batches", "2", "--steps", "1", "--matrix", "64", "--out", str(output)]
+    ways = ["plain", "channels_last", "graphed"]
+    monkeypatch.setattr("sys.argv", [*command, "--profile", "--ways", *ways])
+    gpu_rates.main()
+    entries = json.loads(output.read_text())["entries"]
+    # Graphs are a GPU's.
+    wanted = [(name, how) for name in ("train", "refine", "infer") for how in ways[:2]]
+    assert [(entry["pass"], entry["how"]) for entry in entries] == wanted
+    counted = [entry["flops"] for entry in entries]
+    assert min(counted) > 0
+    assert counted[::2] == counted[1::2]
+    (found,) = [entry["profile"] for entry in entries if "profile" in entry]
+    assert "profile" in entries[0]
+    assert 0 < found["host_share"] < 2  # backward passes have a thread of their own
+    kernels = found["kernels"]
+    assert [k["ms"] for k in kernels] == sorted((k["ms"] for k in kernels), reverse=True)
+    assert "aten::mkldnn_convolution" in {kernel["name"] for kernel in kernels}
+    assert kernels[0]["share"] == pytest.approx(kernels[0]["ms"] / found["ms"])
