@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 from xdist.scheduler import LoadScopeScheduling
 
 from ssimbad.config.files import load
-from ssimbad.config.schema import validate
+from ssimbad.config.schema import Config, validate
 from ssimbad.data.warp import unit_grid
 from ssimbad.layout import Results
 from ssimbad.methods import Run
@@ -67,10 +68,15 @@ def _in_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
 
 
+@cache
+def _tiny() -> Config:
+    return load([Path("config/tiny.yaml")])
+
+
 def tiny_values() -> dict:
-    """The tiny config as plain values."""
+    """The tiny config as plain values, the caller's own."""
     os.chdir(REPOSITORY)
-    return load([Path("config/tiny.yaml")]).model_dump(mode="json")
+    return _tiny().model_dump(mode="json")
 
 
 def phase_of(values: dict, name: str, row: str | None = None) -> PhaseConfig:

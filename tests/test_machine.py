@@ -13,9 +13,10 @@ import pytest
 from ssimbad.config.files import load
 from ssimbad.errors import UserError
 from ssimbad.files import whole_file, whole_folder
+from ssimbad.layout import Results
 from ssimbad.machine import processors, try_lock
 from ssimbad.pretrained.fetching import cache_folder
-from tests.conftest import REPOSITORY, run_cli
+from tests.conftest import REPOSITORY, config_file, run_cli, run_phase, tiny_values
 
 
 @pytest.mark.parametrize(
@@ -144,17 +145,19 @@ def test_nobodys_home_is_one_line(place: str) -> None:
         load([], {"results": place})
 
 
-def test_what_a_scheduler_says_of_the_job_around_is_not_of_a_training(tmp_path: Path) -> None:
-    overlay = tmp_path / "overlay.yaml"
-    overlay.write_text(
-        f"results: {tmp_path / 'results'}\ntrain: {{steps: 1, checkpoint_every: 1, warmup: 0}}\n"
-    )
-    given = ["--config", "config/tiny.yaml", "--config", str(overlay)]
+def test_what_a_scheduler_says_of_the_job_around_is_not_of_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, values = Results(tmp_path / "results"), tiny_values()
+    values["train"] |= {"steps": 1, "checkpoint_every": 1, "warmup": 0}
     around = {"SLURM_NTASKS": "4", "WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "3"}
-    for command in (["data"], ["phi"], ["train", "ssimbad"]):
-        done = run_cli(*command, *given, **around, OMP_NUM_THREADS="1,1")
-        assert done.returncode == 0, done.stderr
-    assert (tmp_path / "results/checkpoints/train/ssimbad.safetensors").exists()
+    for name, value in (around | {"OMP_NUM_THREADS": "1,1"}).items():
+        monkeypatch.setenv(name, value)
+    run_phase(values, "data", results)
+    run_phase(values, "phi", results)
+    done = run_cli("train", "ssimbad", "--config", config_file(values, results))
+    assert done.returncode == 0, done.stderr
+    assert results.checkpoint("ssimbad").exists()
 
 
 def test_make_asks_for_its_python_before_it_installs_anything(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def values() -> dict:
     changed = tiny_values() | {"rows": ROWS}
     for schedule in (changed["train"], changed["refine"], changed["scft"]["recipe"]):
         schedule |= {"steps": 1, "checkpoint_every": 1, "warmup": 0}
+    changed["data"]["faces"] |= {"train": 8, "test": 3}
     changed["refine"]["strategy"] = {"mse": 1.0}
     changed["sweep"] |= {"steps": [1], "images": 1}
     changed["sweep"]["rows"], changed["oracle"]["rows"] = ["ssimbad"], ["ssimbad_refined"]

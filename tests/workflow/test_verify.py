@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -173,6 +174,24 @@ def test_a_change_is_found(verified: Results, tmp_path: Path, name: str) -> None
         assert sha256_file(results.root / "digests.json") != before
         with pytest.raises(UserError, match=told):
             verify(results)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_says_that_a_gpu_made_it_is_verified_without_one(
+    verified: Results, tmp_path: Path
+) -> None:
+    shutil.copytree(verified.root, tmp_path / "results")
+    results = Results(tmp_path / "results")
+    config = results.root / "config.yaml"
+    values = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(values | {"device": "cuda"}))
+    write_digests(results)
+    with pytest.raises(UserError, match=r"metrics/reference/same\.json: does not match its config"):
+        verify(results)
+    for path in sorted((results.root / "metrics").glob("*/*.json")):
+        edit(path, lambda v: v["provenance"]["config"].update(device="cuda"))
+    write_digests(results)
+    assert "measurements of images match" in verify(results)
 
 
 def test_images_depend_on_the_number_of_threads_by_no_more_than_promised(
