@@ -52,6 +52,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.workflow
 def test_what_is_listed_holds_all_that_running_a_phase_runs(ran: dict[str, list[str]]) -> None:
     config = validate(values())
     assert {name for name, _ in jobs(config)} | {"report"} == set(PHASES)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from benchmarks.machine import peak_mib
 
 from ssimbad.config.files import load
@@ -27,6 +28,14 @@ PAPER = "data: {source: folder, size: 256, folder: {path: not-there}}\n" + (
     "sweep: {rows: []}\noracle: {rows: []}\n"
     "train: {batch: 32, optimizer: adamw, precision: 16-mixed}\n"
 )
+FEW = {"unet": {"multipliers": [1], "blocks": 1, "attention": []}}
+"""Few operations: counting takes as long as there are many, however large they are."""
+
+
+def few_values() -> dict:
+    """The tiny config's values with few operations."""
+    values = tiny_values()
+    return values | {"unet": values["unet"] | FEW["unet"]}
 
 
 def counts_of(config: Config, *given: int) -> dict[str, int]:
@@ -68,7 +77,7 @@ def test_a_mixed_precision_step_needs_the_memory_and_time_that_it_took_on_a_gpu(
 
 
 def test_many_unrolled_steps_are_planned_as_if_all_were_counted() -> None:
-    values = tiny_values()
+    values = few_values()
     values["rows"], values["sweep"]["rows"], values["oracle"]["rows"] = ["ssimbad_refined"], [], []
     values["refine"] |= {"precision": "16-mixed", "strategy": {"mse": 1.0}}
     values["ssimbad"]["refinement"] |= {"steps": 7, "single_step": 0.75}
@@ -91,7 +100,7 @@ def test_many_unrolled_steps_are_planned_as_if_all_were_counted() -> None:
 
 def test_every_phase_of_every_row_has_a_line() -> None:
     rows = ["reference", "fill", "regression", "scft", "ssimbad_longer", "ssimbad_refined"]
-    given = tiny_values() | {"seeds": [1, 2], "rows": rows}
+    given = few_values() | {"seeds": [1, 2], "rows": rows}
     given["sweep"]["rows"] = ["ssimbad"]
     values = validate(given)
     lines = list(Workload(values, counts_of(values), 1).lines())
@@ -110,7 +119,7 @@ def test_every_phase_of_every_row_has_a_line() -> None:
 
 
 def test_epochs_are_steps_and_a_resampled_row_is_not_trained() -> None:
-    values = tiny_values()
+    values = few_values()
     values["rows"] = ["ssimbad", "ssimbad_few_steps"]
     values["sweep"]["rows"] = values["oracle"]["rows"] = []
     values["train"] |= {"steps": 0, "epochs": 3, "warmup": 0, "checkpoint_every": 1}
@@ -151,13 +160,10 @@ def test_the_papers_size_is_planned_without_its_memory(tmp_path: Path) -> None:
 
 
 def test_the_command_plans_every_row(tmp_path: Path) -> None:
-    # As few operations as can be: what counting takes is by their number, not their size.
     overlay = tmp_path / "few.yaml"
-    overlay.write_text(
-        "unet: {multipliers: [1], attention: []}\ntrain: {optimizer: adamw}\n"
-        "refine: {optimizer: adamw, strategy: {mse: 1.0, lpips-vgg: 0.0}}\n"
-        "scft: {perceptual: 0.0, style: 0.0}\n"
-    )
+    losses = {"refine": {"strategy": {"mse": 1.0, "lpips-vgg": 0.0}}}
+    losses["scft"] = {"perceptual": 0.0, "style": 0.0}
+    overlay.write_text(yaml.safe_dump(FEW | losses))
     given = ["--config", "config/tiny.yaml", "--config", str(overlay)]
     done = run_cli("plan", *given, "--gpu", "A100")
     assert done.returncode == 0, done.stderr
