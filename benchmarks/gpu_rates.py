@@ -66,8 +66,8 @@ def _profile(work: Callable[[], Any], device: torch.device, steps: int) -> dict[
     """Where the time of so many steps goes, as PyTorch's profiler, which slows them, sees it.
 
     Returns:
-        Milliseconds of a step; the share of them in which the host computes, and does not wait for the
-        device; and the kernels that take most of a step, each with its milliseconds and share.
+        Milliseconds of a step; the share of them that the host spends within PyTorch's operations, not
+        waiting for the device; and the kernels that take most of a step, each with milliseconds and share.
     """
     on_gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]
@@ -78,7 +78,9 @@ def _profile(work: Callable[[], Any], device: torch.device, steps: int) -> dict[
     own = sum(e.self_cpu_time_total for e in host if not e.key.endswith("Synchronize"))
     took = {event.key: event.self_cpu_time_total for event in host}
     if on_gpu:
-        kernels = [event for event in events if event.device_type == DeviceType.CUDA]
+        on_device = [e for e in events if e.device_type == DeviceType.CUDA]
+        # An annotation is the span of kernels that are there themselves.
+        kernels = [event for event in on_device if not event.is_user_annotation]
         took = {event.key: event.self_device_time_total for event in kernels}
     most = sorted(took.items(), key=lambda kernel: -kernel[1])[:_KERNELS]
     return {
