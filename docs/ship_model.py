@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from refresh import ROOT, replace
 
-from ssimbad.colorize import SHIPPED
+from ssimbad.colorizer import SHIPPED
 from ssimbad.errors import UserError
 from ssimbad.files import read_json, sha256_file
 from ssimbad.layout import Results

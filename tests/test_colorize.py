@@ -1,9 +1,11 @@
 """``ssimbad colorize``: users' own drawings, by real tiny networks; the third table of docs/bad-input.md."""
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
-from ssimbad import colorize as module
+from ssimbad import colorizer
 from ssimbad.colorize import colorize
 from ssimbad.config.files import load
+from ssimbad.data.layers import Layers
 from ssimbad.data.store import Split, to_pixels, to_unit
 from ssimbad.data.xdog import sketch_of
 from ssimbad.errors import UserError
@@ -92,10 +95,13 @@ def run(path: Path, inputs: Path, **changes: Any) -> None:
         "image": None,
         "references": [inputs / "references/a.png"],
         "out": inputs / "out.png",
+        "layers": False,
+        "crop": None,
         "steps": None,
         "guidance": None,
         "seed": 42,
         "device_name": "cpu",
+        "quiet": True,
     }
     colorize(**(given | changes))
 
@@ -222,7 +228,7 @@ def test_neither_order_nor_batch_nor_company_changes_an_image(
 ) -> None:
     references = [inputs / "references", inputs / "picture.png"]
     for out, batch, order in (("x", 16, 1), ("y", 3, -1)):
-        monkeypatch.setattr(module, "_BATCH", batch)
+        monkeypatch.setattr(colorizer, "_BATCH", batch)
         run(
             networks[row],
             inputs,
@@ -301,6 +307,130 @@ def test_outputs_replace_those_of_their_names_and_no_others(
     assert made(out / "one_a.png").shape == (70, 90, 3)
 
 
+def over(lines: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Porter and Duff's *over* in real numbers, rounded to 8 bits: RGBA."""
+    lines, colours = lines.astype(float), colours.astype(float)
+    if colours.shape[2] == 3:
+        colours = np.dstack([colours, np.full(colours.shape[:2], 255.0)])
+    a, b = lines[..., 3:] / 255, colours[..., 3:] / 255
+    alpha = a + b * (1 - a)
+    mixed = (lines[..., :3] * a + colours[..., :3] * b * (1 - a)) / np.maximum(alpha, 1e-9)
+    found = np.dstack([mixed, alpha * 255]).round()
+    return np.where(a > 0, found, colours).astype(int)
+
+
+@pytest.mark.parametrize("option", ["sketch", "image"])
+@pytest.mark.parametrize("shape", ["opaque", "cut out"])
+def test_layers_add_up_to_the_output(
+    networks: dict[str, Path], inputs: Path, option: str, shape: str
+) -> None:
+    drawn = face(90, 70) if option == "sketch" else picture(4, 90, 70)
+    # Grey lines, and an edge of every alpha.
+    drawn = drawn.resize((180, 140), Image.Resampling.BICUBIC)
+    if shape == "cut out":
+        drawn.putalpha(
+            Image.linear_gradient("L").resize(drawn.size).point(lambda v: min(2 * v, 255))
+        )
+    drawn.save(inputs / "in.png")
+    options = {"sketch": None, "image": None, option: inputs / "in.png"}
+    run(networks["ssimbad"], inputs, **options)
+    plain = (inputs / "out.png").read_bytes()
+    (inputs / "out.png").unlink()
+    run(networks["ssimbad"], inputs, **options, layers=True)
+    assert (inputs / "out.png").read_bytes() == plain
+    colours, lines = made(inputs / "out.colours.png"), made(inputs / "out.lines.png")
+    output = made(inputs / "out.png")
+    assert output.shape[2] == colours.shape[2] == (3 if shape == "opaque" else 4)
+    assert (lines[..., :3] == 0).all()
+    assert 0 < (lines[..., 3] > 0).mean() < 1
+    assert np.array_equal(over(lines, colours)[..., : output.shape[2]], output)
+    # What is below is no darker for the lines.
+    assert colours[lines[..., 3] == 255][:, :3].max() > 30
+    assert output[lines[..., 3] == 255][:, :3].max() == 0
+
+
+def test_an_openraster_file_is_what_painting_programs_expect(
+    networks: dict[str, Path], inputs: Path
+) -> None:
+    face(700, 400).save(inputs / "in.png")
+    run(networks["ssimbad"], inputs, sketch=inputs / "in.png", layers=True)
+    content = (inputs / "out.ora").read_bytes()
+    # The type can be read off the file's first bytes.
+    assert content[30:54] == b"mimetypeimage/openraster"
+    with zipfile.ZipFile(inputs / "out.ora") as archive:
+        assert archive.testzip() is None
+        first = archive.infolist()[0]
+        assert (first.filename, first.compress_type) == ("mimetype", zipfile.ZIP_STORED)
+        image = ElementTree.fromstring(archive.read("stack.xml"))
+        assert (image.tag, image.get("w"), image.get("h")) == ("image", "700", "400")
+        (stack,) = image
+        layers = [(layer.tag, layer.get("name"), layer.get("src")) for layer in stack]
+        assert layers == [
+            ("layer", "lines", "data/lines.png"),
+            ("layer", "colours", "data/colours.png"),
+        ]
+
+        def pixels(name: str) -> np.ndarray:
+            with Image.open(archive.open(name)) as image:
+                assert image.format == "PNG"
+                return np.asarray(image).astype(int)
+
+        assert np.array_equal(pixels("data/lines.png"), made(inputs / "out.lines.png"))
+        assert np.array_equal(pixels("data/colours.png"), made(inputs / "out.colours.png"))
+        assert np.array_equal(pixels("mergedimage.png"), made(inputs / "out.png"))
+        assert max(pixels("Thumbnails/thumbnail.png").shape) == 256
+    run(networks["ssimbad"], inputs, sketch=inputs / "in.png", layers=True)
+    assert (inputs / "out.ora").read_bytes() == content
+
+
+def test_layers_of_several_drawings_lie_in_their_folder(
+    networks: dict[str, Path], inputs: Path
+) -> None:
+    out = inputs / "out"
+    run(networks["ssimbad"], inputs, sketch=inputs / "sketches", out=out, layers=True)
+    endings = ("png", "colours.png", "lines.png", "ora")
+    assert {p.name for p in out.iterdir()} == {
+        f"{n}_a.{e}" for n in ("one", "two") for e in endings
+    }
+
+
+@pytest.mark.parametrize("option", ["sketch", "image"])
+def test_a_crop_is_colorized_as_a_drawing_of_its_own_and_the_rest_stays(
+    networks: dict[str, Path], inputs: Path, option: str
+) -> None:
+    whole = Image.new("RGB", (300, 200), "white") if option == "sketch" else picture(4, 300, 200)
+    part = face(90, 70) if option == "sketch" else whole.crop((60, 40, 150, 110))
+    whole.paste(part, (60, 40))
+    ImageDraw.Draw(whole).line((0, 150, 299, 190), fill=(180, 40, 40), width=2)
+    for folder, drawn in (("whole", whole), ("part", part)):
+        (inputs / folder).mkdir()
+        drawn.save(inputs / folder / "x.png")
+    options = {"sketch": None, "image": None}
+    cropped = {**options, option: inputs / "whole/x.png"}
+    run(networks["ssimbad"], inputs, **cropped, crop="60,40,90,70", layers=True)
+    run(
+        networks["ssimbad"],
+        inputs,
+        **{**options, option: inputs / "part/x.png"},
+        out=inputs / "p.png",
+    )
+    expected = np.asarray(whole).astype(int)
+    expected[40:110, 60:150] = made(inputs / "p.png")
+    assert np.array_equal(made(inputs / "out.png"), expected)
+    lines, colours = made(inputs / "out.lines.png"), made(inputs / "out.colours.png")
+    assert np.array_equal(over(lines, colours)[..., :3], expected)
+    assert (lines[40:110, 60:150, 3] > 0).any()
+
+
+def test_quiet_says_nothing(
+    networks: dict[str, Path], inputs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(networks["ssimbad"], inputs)
+    assert capfd.readouterr() == ("", "")
+    run(networks["ssimbad"], inputs, quiet=False)
+    assert "colorize: 100%" in capfd.readouterr().err
+
+
 @pytest.mark.kill
 def test_an_interruption_leaves_what_was_there(
     networks: dict[str, Path], inputs: Path, monkeypatch: pytest.MonkeyPatch
@@ -308,14 +438,14 @@ def test_an_interruption_leaves_what_was_there(
     out = inputs / "out"
     out.mkdir()
     (out / "one_a.png").write_text("old")
-    finished = module._Drawings.finished
+    finished = colorizer._Drawings.finished
 
-    def interrupted(self: Any, path: Path, *given: Any) -> Image.Image:
-        if path.stem == "two":
+    def interrupted(self: Any, drawing: Any, *given: Any) -> Layers:
+        if drawing.name == "two":
             raise KeyboardInterrupt
-        return finished(self, path, *given)
+        return finished(self, drawing, *given)
 
-    monkeypatch.setattr(module._Drawings, "finished", interrupted)
+    monkeypatch.setattr(colorizer._Drawings, "finished", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(networks["ssimbad"], inputs, sketch=inputs / "sketches", out=out)
     assert [p.name for p in out.iterdir()] == ["one_a.png"]
@@ -367,6 +497,16 @@ def control_characters(inputs: Path) -> dict:
     path = inputs / "a\n\x1b[31mb.png"
     face(40, 40).save(path)
     return {"sketch": path}
+
+
+def layer_in_the_way(inputs: Path) -> dict:
+    (inputs / "out.lines.png").mkdir()
+    return {"layers": True}
+
+
+def layer_that_is_an_input(inputs: Path) -> dict:
+    (inputs / "sketches/one.png").rename(inputs / "out.colours.png")
+    return {"sketch": inputs / "out.colours.png", "layers": True}
 
 
 def unwritable(inputs: Path) -> dict:
@@ -443,6 +583,8 @@ REFUSED: dict[str, tuple[Callable[[Path], dict], str]] = {
         "{}/sketches/one.png: is an input, and would be overwritten",
     ),
     "folder in an output's place": (folder_in_the_way, "{}/out/two_a.png: is a folder"),
+    "folder in a layer's place": (layer_in_the_way, "{}/out.lines.png: is a folder"),
+    "layer that is an input": (layer_that_is_an_input, "{}/out.colours.png: is an input, and"),
     "place that cannot be written": (unwritable, "--out: {}/file/out.png: not writable ("),
     "no checkpoint": (given(checkpoint_path="no"), "{}/no: no such file"),
     "checkpoint of another program": (foreign, "{}/foreign.safetensors: not a checkpoint of"),
@@ -454,16 +596,29 @@ REFUSED: dict[str, tuple[Callable[[Path], dict], str]] = {
     "checkpoint without its images' size": (sizeless, "{}/ssimbad.safetensors: does not say the"),
     "guidance of a row that dropped no condition": (
         undropped,
-        "--guidance: row 'edm' was never trained without its condition",
+        "guidance: row 'edm' was never trained without its condition",
     ),
-    "guidance of a row without": (scft(guidance=2.0), "--guidance: row 'scft' has no guidance"),
-    "steps of a row without": (scft(steps=2), "--steps: row 'scft' has no steps"),
-    "steps out of range": (given(steps=0), "--steps: 0: input should be greater than or equal"),
-    "guidance out of range": (given(guidance=-1.0), "--guidance: -1.0: input should be greater"),
-    "guidance that is no number": (given(guidance=float("nan")), "--guidance: nan: input should"),
+    "guidance of a row without": (scft(guidance=2.0), "guidance: row 'scft' has no guidance"),
+    "steps of a row without": (scft(steps=2), "steps: row 'scft' has no steps"),
+    "steps out of range": (given(steps=0), "steps: 0: input should be greater than or equal"),
+    "guidance out of range": (given(guidance=-1.0), "guidance: -1.0: input should be greater"),
+    "guidance that is no number": (given(guidance=float("nan")), "guidance: nan: input should"),
+    "crop that is no four numbers": (
+        lambda inputs: {"crop": "1,2,x,4"},
+        "crop: 1,2,x,4: must be x,y,w,h: whole pixels, w and h above 0",
+    ),
+    "crop of nothing": (lambda inputs: {"crop": "1,2,0,4"}, "crop: 1,2,0,4: must be x,y,w,h"),
+    "crop beyond the drawing": (
+        lambda inputs: {"crop": "80,0,11,5"},
+        "crop: 80,0,11,5: is not within {}/sketches/one.png (90 × 70 pixels)",
+    ),
+    "device that is not there": (
+        lambda inputs: {"device_name": "mps"},
+        "device: mps: torch can use no GPU of Apple's here",
+    ),
     "unknown device": (
         lambda inputs: {"device_name": "gpu"},
-        "device: gpu: must be auto, cpu, cuda or cuda:N",
+        "device: gpu: must be auto, cpu, mps, cuda or cuda:N",
     ),
 }
 
@@ -510,8 +665,12 @@ def test_the_command(networks: dict[str, Path], inputs: Path) -> None:
         *("colorize", "--checkpoint", str(networks["ssimbad_refined"]), "--device", "cpu"),
         *("--sketch", str(inputs / "sketches/one.png"), "--out", str(inputs / "by command.png")),
         *("--reference", str(inputs / "references/a.png"), "--steps", "4", "--guidance", "1.5"),
-        *("--seed", "3"),
+        *("--seed", "3", "--crop", "5,6,70,50", "--layers", "--quiet"),
     )
-    assert done.returncode == 0, done.stderr
-    run(networks["ssimbad_refined"], inputs, steps=4, guidance=1.5, seed=3)
-    assert np.abs(made(inputs / "by command.png") - made(inputs / "out.png")).max() <= 1
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    given = {"steps": 4, "guidance": 1.5, "seed": 3, "crop": "5,6,70,50", "layers": True}
+    run(networks["ssimbad_refined"], inputs, **given)
+    for ending in (".png", ".colours.png", ".lines.png"):
+        by_command = made(inputs / f"by command{ending}")
+        assert np.abs(by_command - made(inputs / f"out{ending}")).max() <= 1
+    assert (inputs / "by command.ora").exists()

@@ -43,6 +43,7 @@ def loaded_by(code: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
+        "ssimbad",
         "ssimbad.config.files",
         "ssimbad.phases",
         "ssimbad.phases.slices",
@@ -64,6 +65,10 @@ try:
 except SystemExit as ended:
     assert not ended.code"""
     assert loaded_by(code) == set()
+
+
+def test_the_api_loads_pytorch_once_it_is_asked_for() -> None:
+    assert loaded_by("import ssimbad; ssimbad.Colorizer") == {"torch", "cv2"}
 
 
 def test_a_heavy_import_would_be_seen() -> None:

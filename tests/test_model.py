@@ -18,7 +18,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from ssimbad.colorize import SHIPPED, colorize
+from ssimbad.colorize import colorize
+from ssimbad.colorizer import SHIPPED
 from ssimbad.config.files import load
 from ssimbad.data.sources.faces import FacesConfig, attribution, draw_style, render, svg_of
 from ssimbad.data.xdog import sketch_of
@@ -56,10 +57,13 @@ def run(folder: Path, out: str, **changes: Any) -> None:
         "image": folder / "faces",
         "references": [folder / "faces"],
         "out": folder / out,
+        "layers": False,
+        "crop": None,
         "steps": None,
         "guidance": None,
         "seed": SEED,
         "device_name": "cpu",
+        "quiet": True,
     }
     colorize(**(given | changes))
 

@@ -75,14 +75,23 @@ def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         type=_path,
         metavar="PATH",
     )
+    command.add_argument(
+        "--layers",
+        action="store_true",
+        help="write colours and lines beside it too: two PNGs, and .ora for painting programs",
+    )
+    command.add_argument(
+        "--crop", metavar="x,y,w,h", help="colorize this part alone, in pixels; the rest stays"
+    )
     command.add_argument("--steps", type=int, metavar="N", help="network calls")
     command.add_argument(
         "--guidance", type=float, metavar="SCALE", help="classifier-free guidance; 1: none"
     )
     command.add_argument("--seed", type=int, default=42, help="of the noise (default: 42)")
     command.add_argument(
-        "--device", dest="device_name", default="auto", help="auto, cpu, cuda or cuda:N"
+        "--device", dest="device_name", default="auto", help="auto, cpu, mps, cuda or cuda:N"
     )
+    command.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,26 +28,36 @@ def _fix_sums() -> None:
 
 def has_device(name: str) -> bool:
     """Whether there is the device of a name here."""
+    if name == "mps":
+        return torch.backends.mps.is_available()
     index = int(name.partition(":")[2] or 0)
     return not name.startswith("cuda") or index < torch.cuda.device_count()
 
 
-def device_of(name: str, world: World = SINGLE) -> torch.device:
+def device_of(name: str, world: World = SINGLE, *, mps: bool = False) -> torch.device:
     """The device of a name; ``auto`` is a GPU where there is one. Processes of a node have one each.
 
     Once a GPU was asked for, this process's runs on it are repeatable.
 
+    Args:
+        name: of the device.
+        world: the processes that share the work.
+        mps: whether ``mps``, Apple's GPUs, will do. They lack float64, which training and metrics need.
+
     Raises:
         UserError: it is no device's name, or there is no such GPU.
     """
-    if not re.search(DEVICES, name):
-        raise UserError(f"device: {shown(name)}: must be auto, cpu, cuda or cuda:N")
+    if not (re.search(DEVICES, name) or (mps and name == "mps")):
+        names = "auto, cpu, mps, cuda or cuda:N" if mps else "auto, cpu, cuda or cuda:N"
+        raise UserError(f"device: {shown(name)}: must be {names}")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if world.size > 1 and name == "cuda":
         name = f"cuda:{world.local_rank}"
     device = torch.device(name)
     if not has_device(name):
+        if name == "mps":
+            raise UserError("device: mps: torch can use no GPU of Apple's here")
         raise UserError(f"device: {name}: torch can use {torch.cuda.device_count()} GPUs here")
     if device.type == "cuda":
         _fix_sums()

@@ -1,8 +1,8 @@
 """The one exception that reaches a user as a plain line of text, and how names stand in it."""
 
 
-class UserError(Exception):
-    """A mistake in the user's input: config, files, weights.
+class UserError(ValueError):
+    """A mistake in the user's input: config, files, weights, or what a program passes.
 
     The message is one line (or one line a fault) that names the file, key or value at fault.
     The command line prints it without a traceback and exits with status 1.

@@ -6,13 +6,14 @@ from PIL import Image, ImageDraw
 
 from ssimbad.data.drawing import (
     Frame,
-    composed,
+    enlarged,
     is_cut_out,
     lines_of_picture,
     lines_of_sketch,
     network_sketch,
     spread,
 )
+from ssimbad.data.layers import Layers
 from ssimbad.data.xdog import sketch_of
 from tests.conftest import picture
 
@@ -143,18 +144,18 @@ def test_lines_are_multiplied_in(shape: tuple[int, int]) -> None:
     colours = generator.integers(100, 256, (16, 16, 3), dtype=np.uint8)
     plain = np.full(shape, 255, np.uint8)
     sketch = np.full((16, 16), 255, np.uint8)
-    made = np.asarray(composed(colours, sketch, lines))
+    made = np.asarray(Layers.of(enlarged(colours, sketch, lines), lines, None).image)
     assert made.shape == (*shape, 3)
     assert (made[lines == 0] == 0).all()
     assert (made[lines == 255] >= 90).all()
     assert made[lines == 128].max() <= 129
-    assert np.asarray(composed(colours, sketch, plain)).min() >= 90
+    assert enlarged(colours, sketch, plain).min() >= 90
 
 
 def test_colours_of_the_drawing_s_own_size_are_not_touched() -> None:
     colours = np.random.default_rng(2).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     lines = sketch = np.full((16, 16), 255, np.uint8)
-    assert np.array_equal(np.asarray(composed(colours, sketch, lines)), colours)
+    assert np.array_equal(enlarged(colours, sketch, lines), colours)
 
 
 def test_alpha_is_the_paper_s_shape_or_the_lines() -> None:

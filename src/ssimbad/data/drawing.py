@@ -2,7 +2,7 @@
 
 A network of 64 or 256 pixels cannot draw the lines of a large sketch, and need not: the sketch has them.
 So the network finds the colours, :func:`spread` brings them to the sketch's size without letting them
-cross its lines, and the lines themselves are multiplied in, as a colourist's line layer is.
+cross its lines, and the lines themselves are laid over them, as a colourist's line layer is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image
 from scipy.ndimage import gaussian_filter, minimum_filter
 
 from ssimbad.data.xdog import draw_sigma, sketch_of, xdog
@@ -221,8 +221,8 @@ def spread(colours: np.ndarray, trust: np.ndarray, lines: np.ndarray) -> np.ndar
     return _resized(mixed.round().astype(np.uint8), lines.shape, Image.Resampling.BILINEAR)
 
 
-def composed(colours: np.ndarray, sketch: np.ndarray, lines: np.ndarray) -> Image.Image:
-    """The colorized drawing: a network's colours at the drawing's size, times its lines.
+def enlarged(colours: np.ndarray, sketch: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    """A network's colours at the drawing's size.
 
     Args:
         colours: (S, S, 3) uint8, a network's output.
@@ -230,13 +230,10 @@ def composed(colours: np.ndarray, sketch: np.ndarray, lines: np.ndarray) -> Imag
         lines: (H, W) uint8, the drawing's lines.
 
     Returns:
-        RGB of the drawing's size, black where the lines are.
+        (H, W, 3) uint8.
     """
     frame = Frame.of(lines.shape, len(sketch))
     inner = colours[frame.rows, frame.columns]
     if max(lines.shape) > frame.size:
-        trust = sketch[frame.rows, frame.columns] > 0
-        full = spread(inner, trust, lines)
-    else:
-        full = _resized(inner, lines.shape, Image.Resampling.LANCZOS)
-    return ImageChops.multiply(Image.fromarray(full), Image.fromarray(lines).convert("RGB"))
+        return spread(inner, sketch[frame.rows, frame.columns] > 0, lines)
+    return _resized(inner, lines.shape, Image.Resampling.LANCZOS)

@@ -10,7 +10,7 @@ from os.path import isfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from ssimbad.data.containers import Container, take_apart
 from ssimbad.errors import UserError, shown
@@ -176,19 +176,10 @@ def _in_srgb(image: Image.Image, container: Container) -> Image.Image:
     return image.convert("RGB")
 
 
-def _decoded(path: Path) -> tuple[Image.Image, Image.Image | None]:
-    """Colours (sRGB) and alpha, upright.
-
-    Raises:
-        UserError: as :func:`read_picture`.
-    """
-    try:
-        container = take_apart(path.read_bytes())
-        with _open(container) as image:
-            image.load()
-            parts = [_in_srgb(_colours(image), container), _transparency(container, image)]
-    except Exception as error:  # Pillow's decoders raise many kinds for damaged files
-        raise _refusal(path, error) from None
+def _parts(image: Image.Image, container: Container) -> tuple[Image.Image, Image.Image | None]:
+    """Colours (sRGB) and alpha, upright."""
+    image.load()
+    parts = [_in_srgb(_colours(image), container), _transparency(container, image)]
     if container.orientation in _UPRIGHT:
         turn = _UPRIGHT[container.orientation]
         parts = [part and part.transpose(turn) for part in parts]
@@ -197,15 +188,25 @@ def _decoded(path: Path) -> tuple[Image.Image, Image.Image | None]:
     return colours, alpha
 
 
-def _refusal(path: Path, error: Exception) -> UserError:
+def _on_white(
+    colours: Image.Image, alpha: Image.Image | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    if alpha is None or np.asarray(alpha).min() == 255:
+        return np.asarray(colours), None
+    colours.putalpha(alpha)
+    paper = Image.new("RGBA", colours.size, "white")
+    return np.asarray(Image.alpha_composite(paper, colours).convert("RGB")), np.asarray(alpha)
+
+
+def _refusal(told: str, error: Exception) -> UserError:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        return UserError(f"{shown(path)}: has more than {limit} million pixels")
+        return UserError(f"{told}: has more than {limit} million pixels")
     if isinstance(error, UnidentifiedImageError):
         reason = "no PNG, JPEG or WebP, or damaged"
     else:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return UserError(f"{shown(path)}: not readable as an image ({shown(reason)})")
+    return UserError(f"{told}: not readable as an image ({shown(reason)})")
 
 
 def read_picture(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -218,12 +219,36 @@ def read_picture(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         UserError: it cannot be read, or claims more pixels than Pillow's limit for files that may be
             made to fill the memory.
     """
-    colours, alpha = _decoded(path)
-    if alpha is None or np.asarray(alpha).min() == 255:
-        return np.asarray(colours), None
-    colours.putalpha(alpha)
-    paper = Image.new("RGBA", colours.size, "white")
-    return np.asarray(Image.alpha_composite(paper, colours).convert("RGB")), np.asarray(alpha)
+    try:
+        container = take_apart(path.read_bytes())
+        with _open(container) as image:
+            parts = _parts(image, container)
+    except Exception as error:  # Pillow's decoders raise many kinds for damaged files
+        raise _refusal(shown(path), error) from None
+    return _on_white(*parts)
+
+
+def picture_of(image: Image.Image, told: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """An image in memory, with the profile and orientation that it carries, as :func:`read_picture` has it.
+
+    Args:
+        image: of any mode.
+        told: what a refusal calls it.
+
+    Raises:
+        UserError: it was opened from a damaged file, or has no pixels.
+    """
+    if not image.width or not image.height:
+        raise UserError(f"{told}: has no pixels")
+    try:
+        profile = image.info.get("icc_profile") or b""
+        return _on_white(
+            *_parts(
+                image, Container(b"", profile, image.getexif().get(ExifTags.Base.Orientation, 1))
+            )
+        )
+    except Exception as error:  # as above
+        raise _refusal(told, error) from None
 
 
 def display_size(path: Path) -> tuple[int, int]:
@@ -237,7 +262,7 @@ def display_size(path: Path) -> tuple[int, int]:
         with _open(container) as image:
             width, height = image.size
     except Exception as error:  # as above
-        raise _refusal(path, error) from None
+        raise _refusal(shown(path), error) from None
     return (height, width) if container.orientation >= 5 else (width, height)
 
 

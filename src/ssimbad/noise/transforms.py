@@ -61,7 +61,8 @@ class Phi:
     sigma_max: float
 
     def __call__(self, sigma: Tensor) -> Tensor:
-        """φ(σ), in float64."""
+        """φ(σ), in float64; of an Apple GPU's tensor, which has none, on the CPU."""
+        sigma = sigma.cpu() if sigma.device.type == "mps" else sigma
         return _FUNCTIONS[self.name][0](sigma.double(), self.c)
 
     def bounds(self) -> tuple[Tensor, Tensor]:
