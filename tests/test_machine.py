@@ -16,7 +16,7 @@ from ssimbad.files import whole_file, whole_folder
 from ssimbad.layout import Results
 from ssimbad.machine import processors, try_lock
 from ssimbad.pretrained.fetching import cache_folder
-from tests.conftest import REPOSITORY, config_file, run_cli, run_phase, tiny_values
+from tests.conftest import REPOSITORY, config_file, picture, run_cli, run_phase, tiny_values
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,43 @@ def test_what_a_scheduler_says_of_the_job_around_is_not_of_a_training(
     done = run_cli("train", "ssimbad", "--config", config_file(values, results))
     assert done.returncode == 0, done.stderr
     assert results.checkpoint("ssimbad").exists()
+
+
+WITHOUT_LINUX = """
+import os, select, sys
+for module in ("fcntl", "grp", "pwd", "resource", "termios"):
+    sys.modules[module] = None
+for module, name in ((os, "pidfd_open"), (os, "sched_getaffinity"), (select, "poll")):
+    if hasattr(module, name):
+        delattr(module, name)
+from ssimbad.cli import main
+main()
+"""
+
+
+def test_drawings_are_colorized_without_what_only_linux_has(tmp_path: Path) -> None:
+    picture(1, 90, 70).save(tmp_path / "a.png")
+    given = ("--image", "a.png", "--reference", "a.png", "--device", "cpu", "--quiet")
+    for arguments in (["--help"], ["colorize", *given, "--out", "out/b.png", "--layers"]):
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_LINUX, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["b.colours.png", "b.lines.png", "b.ora", "b.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "out"]
+
+
+def test_a_command_that_needs_linux_says_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LINUX, "run"], capture_output=True, text=True, cwd=REPOSITORY
+    )
+    assert done.returncode == 1
+    told = "ssimbad: run: needs Python's module resource, which this system has not\n"
+    assert done.stderr == told
 
 
 def test_make_asks_for_its_python_before_it_installs_anything(tmp_path: Path) -> None:

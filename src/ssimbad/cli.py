@@ -22,6 +22,32 @@ from ssimbad.machine import at_home, speak_utf8
 from ssimbad.methods import RUN, Run
 from ssimbad.phases import PHASES
 
+_EXAMPLES = ("ssimbad", "ssimbad_refined")
+"""Rows that help names, the first that a command has."""
+
+_STATUS = """exit status:
+  0    done
+  1    a mistake in files or values, each told in a line; nothing is half-written
+  2    wrong arguments
+  143  ended by SIGTERM
+"""
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    text: str,
+    *examples: str,
+) -> argparse.ArgumentParser:
+    lines = "".join(f"  ssimbad {name} {example}".rstrip() + "\n" for example in examples)
+    return commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=f"examples:\n{lines}\n{_STATUS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
 
 def _path(text: str) -> Path:
     try:
@@ -32,7 +58,7 @@ def _path(text: str) -> Path:
 
 def _add_config(
     command: argparse.ArgumentParser,
-    text: str = "overlay on config.yaml; may be repeated, the last one wins",
+    text: str = "overlay on the default config; may be repeated, the last one wins",
 ) -> None:
     command.add_argument(
         "--config", action="append", default=[], type=_path, metavar="FILE", help=text
@@ -40,8 +66,13 @@ def _add_config(
 
 
 def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "colorize your own sketches with the shipped model or a trained row"
-    command = commands.add_parser("colorize", help=text, description=text)
+    command = _add(
+        commands,
+        "colorize",
+        "colorize your own sketches with the shipped model or a trained row",
+        "--sketch a.png --reference b.png --out c.png",
+        "--sketch page.png --crop 40,80,320,320 --reference b.png --out c.png --layers",
+    )
     command.add_argument(
         "--checkpoint",
         dest="checkpoint_path",
@@ -95,19 +126,31 @@ def _add_colorize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ssimbad", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="ssimbad",
+        description=__doc__.splitlines()[0],
+        epilog=_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for phase in PHASES.values():
-        command = commands.add_parser(phase.name, help=phase.help, description=phase.help)
+        row = next((row for row in _EXAMPLES if row in phase.rows), "")
+        examples = [f"{row} {rest}".strip() for rest in ("", "--config config/tiny.yaml")]
+        command = _add(commands, phase.name, phase.help, *examples)
         if phase.suits:
             command.add_argument(
                 "row", help="id of a table row, such as ssimbad; row@seed, row+variant"
             )
         _add_config(command)
     _add_colorize(commands)
-    text = "every phase up to the test set's images in this process, without Snakemake"
-    command = commands.add_parser("run", help=text, description=text)
+    command = _add(
+        commands,
+        "run",
+        "every phase up to the test set's images in this process, without Snakemake",
+        "--config config/gpu.yaml",
+        "--config config/gpu.yaml --minutes 25",
+    )
     _add_config(command)
     command.add_argument(
         "--minutes",
@@ -115,8 +158,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="stop after so many; the same command goes on from there",
     )
-    text = "measure generated images against the real ones of the same names"
-    command = commands.add_parser("measure", help=text, description=text)
+    command = _add(
+        commands,
+        "measure",
+        "measure generated images against the real ones of the same names",
+        "real/ generated/",
+        "real/ generated/ --out measured/ --device cpu",
+    )
     command.add_argument("real", type=_path, metavar="REAL", help="a folder of images")
     command.add_argument("generated", type=_path, metavar="GENERATED", help="another")
     command.add_argument(
@@ -125,20 +173,37 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--device", dest="device_name", default="auto", help="auto, cpu, cuda or cuda:N"
     )
-    command = commands.add_parser("config", help="check a config and show it merged")
+    command = _add(
+        commands,
+        "config",
+        "check a config and show it merged",
+        "--config mine.yaml",
+        "--describe",
+    )
     _add_config(command)
     command.add_argument("--describe", action="store_true", help="explain every key instead")
-    text = (
-        "have Snakemake take over the results that `dvc pull`, `dvc checkout` or `ssimbad run` left"
+    command = _add(
+        commands,
+        "adopt",
+        "have Snakemake take over the results that `dvc pull`, `dvc checkout` or `ssimbad run` left",
+        "",
+        "--config config/gpu.yaml",
     )
-    command = commands.add_parser("adopt", help=text, description=text)
     _add_config(command, "of a `ssimbad run`; without it, what DVC brought is taken over")
-    command = commands.add_parser(
-        "verify", help="check a finished run against its digests and images"
+    command = _add(
+        commands,
+        "verify",
+        "check a finished run against its digests and images",
+        "results",
+        "results-gpu",
     )
     command.add_argument("results", type=_path, help="the results folder")
-    command = commands.add_parser(
-        "plan", help="what a config will cost: operations, memory, disk, hours on GPUs"
+    command = _add(
+        commands,
+        "plan",
+        "what a config will cost: operations, memory, disk, hours on GPUs",
+        "--config config/paper.yaml --gpu A100 --gpus 4",
+        "--config mine.yaml --images 5000 500",
     )
     _add_config(command)
     command.add_argument(
@@ -254,6 +319,16 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"ssimbad: {line}", file=sys.stderr)
         sys.exit(STOPPED if isinstance(error, Stopped) else 1)
+    except ModuleNotFoundError as error:
+        package = (error.name or "ssimbad").partition(".")[0]
+        if package == "ssimbad":
+            raise
+        if package in sys.stdlib_module_names:
+            lack = f"needs Python's module {package}, which this system has not"
+        else:
+            lack = f"needs {package}, which is not installed: pip install 'ssimbad[workflow]'"
+        print(f"ssimbad: {arguments.command}: {lack}", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

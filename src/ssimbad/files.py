@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +75,18 @@ def _held_part(path: Path) -> Iterator[Path]:
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         part.mkdir()
         # Before it is locked it may be taken for a dead writer's.
-        with suppress(FileNotFoundError), (part / _LOCK).open("x") as stream:
-            if lock(stream) is not False and part.exists():
-                try:
+        try:
+            stream = (part / _LOCK).open("x")
+        except FileNotFoundError:
+            continue
+        try:
+            with stream:
+                if lock(stream) is not False and part.exists():
                     yield part
-                finally:
-                    _remove(part)
-                return
+                    return
+        finally:
+            # Once its file is closed: Windows removes no open one.
+            _remove(part)
 
 
 @contextmanager

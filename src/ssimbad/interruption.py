@@ -12,8 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-import psutil
-
 from ssimbad.errors import UserError, shown
 from ssimbad.machine import try_lock
 
@@ -108,6 +106,8 @@ def begin_run(results: Path) -> None:
     snakemake = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:
+        import psutil
+
         for child in psutil.Process().children(recursive=True):
             if any(Path(part).name == "ssimbad" for part in _command(child)[:2]):
                 child.send_signal(signal.SIGTERM)
@@ -125,6 +125,8 @@ def leave_with_dvc() -> None:
     """
     if "DVC_STAGE" not in os.environ:
         return
+    import psutil
+
     writers = _dvc_writers(Path(os.environ["DVC_ROOT"]))
     for parent in psutil.Process().parents():
         if parent.pid in writers or any(Path(p).name == "dvc" for p in _command(parent)[:3]):
@@ -143,6 +145,8 @@ def _dvc_writers(root: Path) -> set[int]:
 
 
 def _command(process: Any) -> list[str]:
+    import psutil
+
     try:
         return process.cmdline()
     except psutil.Error:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import sys
 from pathlib import Path
 from typing import IO
 
 from ssimbad.errors import shown
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _HELD = {errno.EWOULDBLOCK, errno.EACCES}  # all other errors are of file systems without locks
 _told: set[Path] = set()
@@ -23,6 +27,8 @@ def processors() -> int:
     """
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     given = int(first) if first.isdecimal() else 0
+    if not hasattr(os, "sched_getaffinity"):  # macOS and Windows
+        return given or os.cpu_count() or 1
     return given or len(os.sched_getaffinity(0))
 
 
@@ -62,8 +68,10 @@ def lock(stream: IO[str]) -> bool | None:
     """Hold an open file against other processes until it is closed.
 
     Returns:
-        Whether it is held now; None where the file system has no locks.
+        Whether it is held now; None where the file system, or the system, has no such locks.
     """
+    if fcntl is None:
+        return None
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

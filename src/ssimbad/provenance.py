@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 _FOLDER = Path(__file__).parent
+_WORKFLOW = 'extra == "workflow"'  # marks the packages of that extra
 
 
 @cache
@@ -124,7 +125,7 @@ def packages() -> dict[str, str]:
 
 def _declared() -> list[str]:
     try:
-        declared = [text for text in requires("ssimbad") or [] if "extra ==" not in text]
+        declared = [t for t in requires("ssimbad") or [] if "extra ==" not in t or _WORKFLOW in t]
     except PackageNotFoundError:  # run from a checkout that is not installed
         return ["torch"]
     return [re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in declared]

@@ -14,7 +14,8 @@ from ssimbad.layout import no_folder, overlap
 from ssimbad.machine import at_home
 
 BASE = Path("config.yaml")
-"""The default config; other files are overlays on it."""
+"""The default config, of the current folder; other files are overlays on it."""
+_SHIPPED = Path(__file__).parent / "default.yaml"  # the same file, where there is no other
 # Keys that every whole config has.
 _WHOLE = {key for key, field in Config.model_fields.items() if field.is_required()}
 # Key of an overlay: the file, seen from its own folder, that it is an overlay on.
@@ -77,17 +78,21 @@ def _read_overlay(path: Path, named: list[Path], below: tuple[Path, ...] = ()) -
     return overlaid(base, values)
 
 
-def load(overlays: list[Path], values: dict[str, Any] | None = None, base: Path = BASE) -> Config:
-    """``config.yaml`` of the current folder with overlays on it, the last one uppermost.
+def load(
+    overlays: list[Path], values: dict[str, Any] | None = None, base: Path | None = None
+) -> Config:
+    """The default config with overlays on it, the last one uppermost.
 
     Args:
         overlays: files that say what differs; one may be an overlay on another, its key ``extends``.
         values: what else differs, on top of all.
-        base: the default config, which is not read where the first overlay is a whole config.
+        base: the default config, which is not read where the first overlay is a whole config; None:
+            :data:`BASE`, or the package's own where the current folder has none.
 
     Raises:
         UserError: a file or a value is at fault, or the results would lie where the user's files are.
     """
+    base = base or (BASE if BASE.exists() else _SHIPPED)
     named: list[Path] = []
     changes = [_read_overlay(path, named) for path in overlays]
     # A whole config, as a run leaves it, stands alone, whatever config.yaml is meanwhile.
