@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import index
 from os.path import isfile  # False, not an error, where one may not look
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -182,8 +183,10 @@ class Colorizer:
         Args and errors are those of a call. All drawings and references are read before this returns.
         """
         sampling = self._sampling(steps, guidance)
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise UserError(f"seed: {shown(seed)}: must be a whole number")
+        try:
+            seed = index(seed)
+        except TypeError:
+            raise UserError(f"seed: {shown(seed)}: must be a whole number") from None
         drawn = _Drawings(coloured, self.size, seed, None if crop is None else _box(crop))
         pairs = _pairs(sketch, reference)
         sketches, references = _reduced(pairs, drawn)
@@ -199,9 +202,10 @@ class Colorizer:
                     seed,
                 )
                 for i, (drawing, _) in enumerate(chosen):
-                    yield drawn.finished(drawing, colours[i], sketches[drawing])
+                    finished = drawn.finished(drawing, colours[i], sketches[drawing])
                     if progress:
                         progress(start + i + 1, len(pairs))
+                    yield finished
 
         return made()
 
