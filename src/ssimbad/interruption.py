@@ -102,12 +102,12 @@ def begin_run(results: Path) -> None:
     Raises:
         UserError: another run works in ``results``.
     """
+    import psutil
+
     hold(results)
     snakemake = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        import psutil
-
         for child in psutil.Process().children(recursive=True):
             if any(Path(part).name == "ssimbad" for part in _command(child)[:2]):
                 child.send_signal(signal.SIGTERM)
