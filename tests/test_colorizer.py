@@ -112,19 +112,24 @@ def test_an_image_in_memory_is_seen_as_its_file_is(loaded: Colorizer, tmp_path: 
     assert by_file[1].mode == "RGBA"
 
 
+def near(one: Image.Image, other: Image.Image) -> bool:
+    """Whether they differ by no more than a batch of another size makes."""
+    return np.abs(pixels(one) - pixels(other)).max() <= 1
+
+
 def test_a_list_is_answered_by_a_list(loaded: Colorizer, files: Path) -> None:
     sketches, references = (
         [files / "one.png", files / "two.png"],
         [files / "a.png", files / "b.png"],
     )
     paired = loaded(sketches, references)
-    assert np.array_equal(pixels(paired[1]), pixels(loaded(sketches[1], references[1])))
+    assert near(paired[1], loaded(sketches[1], references[1]))
     several, of_one = loaded(sketches[0], references), loaded(sketches, references[:1] * 2)
-    assert np.array_equal(pixels(several[0]), pixels(paired[0]))
-    assert np.array_equal(pixels(several[0]), pixels(of_one[0]))
+    assert near(several[0], paired[0])
+    assert near(several[0], of_one[0])
     assert np.abs(pixels(several[0]) - pixels(several[1])).max() > 8
     (alone,) = loaded(sketches[:1], references[0])
-    assert np.array_equal(pixels(alone), pixels(paired[0]))
+    assert near(alone, paired[0])
     assert loaded([], references[0]) == []
 
 
