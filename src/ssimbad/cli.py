@@ -22,9 +22,6 @@ from ssimbad.machine import at_home, speak_utf8
 from ssimbad.methods import RUN, Run
 from ssimbad.phases import PHASES
 
-_EXAMPLES = ("ssimbad", "ssimbad_refined")
-"""Rows that help names, the first that a command has."""
-
 _STATUS = """exit status:
   0    done
   1    a mistake in files or values, each told in a line; nothing is half-written
@@ -135,9 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for phase in PHASES.values():
-        row = next((row for row in _EXAMPLES if row in phase.rows), "")
-        examples = [f"{row} {rest}".strip() for rest in ("", "--config config/tiny.yaml")]
-        command = _add(commands, phase.name, phase.help, *examples)
+        # Named here: the list of rows would load every method.
+        row = ("ssimbad " if phase.name == "train" else "ssimbad_refined ") if phase.suits else ""
+        command = _add(commands, phase.name, phase.help, row, f"{row}--config config/tiny.yaml")
         if phase.suits:
             command.add_argument(
                 "row", help="id of a table row, such as ssimbad; row@seed, row+variant"
