@@ -28,7 +28,7 @@ def changed(path: str, value: object) -> dict:
     *parents, last = path.split(".")
     section = values
     for parent in parents:
-        section = section[parent]
+        section = section.setdefault(parent, {})
     section[last] = value
     return values
 
@@ -80,6 +80,9 @@ def test_every_config_file_is_valid_and_names_its_own_folder() -> None:
         ("sweep.vary.guidance", ["much"], 'guidance: "much": input should be a valid number'),
         ("oracle.rows", ["animediffusion"], "'animediffusion' is no denoiser"),
         ("seeds", [1, 1], "different numbers"),
+        ("lr_factors.edm", 0.0, "greater than 0"),
+        ("lr_factors", {"ssimbad_few_steps": 2.0}, "no row 'ssimbad_few_steps' is trained"),
+        ("lr_factors", {"fill": 2.0}, "no row 'fill' is trained: rows are animediffusion"),
         ("scft.recipe.optimizer", "muon", "no such key"),
         ("scft.trunk", "resnet", "'auto', 'vgg16' or 'vgg19'"),
         ("refine.nonsense", 1, "1: no such key: keys here are steps, epochs, images, batch"),
@@ -226,6 +229,9 @@ def test_files_that_are_no_config(tmp_path: Path, text: bytes, told: str) -> Non
         (("sweep.choose_by", "config"), {"sweep", "infer", "report"}),
         (("sweep.rows", []), {"infer", "report"}),
         (("results", "elsewhere"), {"report"}),
+        (("lr_factors", {"ssimbad": 2.0}), {"train", "sweep", "infer", "report"}),
+        (("lr_factors", {"ssimbad_refined": 2.0}), {"refine", "report"}),
+        (("lr_factors", {}), set()),
     ],
 )
 def test_a_change_touches_the_phases_that_read_it(change: tuple, touched: set) -> None:
@@ -237,6 +243,24 @@ def test_a_change_touches_the_phases_that_read_it(change: tuple, touched: set) -
         if phase_json(before, phase, chosen) != phase_json(after, phase, chosen):
             found.add(phase)
     assert found == touched
+
+
+def test_a_factor_is_on_the_rates_of_its_rows_own_stage() -> None:
+    def rates(row: str, stage: str, factors: dict[str, float]) -> list[float]:
+        given = changed("lr_factors", factors) | {"variants": {"deep": {"unet": {"blocks": 2}}}}
+        schedule = getattr(PhaseConfig(validate(given), stage, Run(row)), stage)
+        return [schedule.lr, getattr(schedule, "muon_lr", 0.0)]
+
+    base = validate(tiny_values())
+    train, refine = ([s.lr, s.muon_lr] for s in (base.train, base.refine))
+    factors = {"ssimbad": 2.0, "ssimbad_longer": 0.5, "edm_refined": 4.0, "scft": 3.0}
+    assert rates("ssimbad", "train", factors) == [2 * rate for rate in train]
+    assert rates("ssimbad@7", "train", factors) == [2 * rate for rate in train]
+    assert rates("ssimbad+deep", "train", factors) == [2 * rate for rate in train]
+    assert rates("ssimbad_longer", "refine", factors) == [rate / 2 for rate in train]
+    assert rates("ssimbad_refined", "refine", factors) == refine
+    assert rates("edm_refined", "refine", factors) == [4 * rate for rate in refine]
+    assert rates("scft", "train", factors) == [3 * base.scft.recipe.lr, 0.0]
 
 
 def test_a_phase_holds_what_it_reads_and_nothing_else() -> None:
@@ -292,7 +316,9 @@ def test_describe_explains_every_key() -> None:
 
     # The strategies' weights are one value, explained as such, and so are the keys that the sweep varies.
     free = ("refine.strategy.", "sweep.vary.")
-    assert told == {k for k in keys(tiny_values()) if not k.startswith(free)}
+    # Factors on rates are left out of a merged config that has none.
+    known = keys(tiny_values() | {"lr_factors": {}})
+    assert told == {k for k in known if not k.startswith(free)}
     assert not any(" None " in line for line in lines)
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 from ssimbad.data.schema import DataConfig
 from ssimbad.errors import UserError, shown
 from ssimbad.evaluation.schema import EvaluateConfig, InferConfig, OracleConfig, SweepConfig
-from ssimbad.methods import VARIANT, Run, known_rows, methods
+from ssimbad.methods import VARIANT, Run, known_rows, methods, rows
 from ssimbad.networks.schema import UNetConfig
 from ssimbad.noise.schema import PhiConfig
 from ssimbad.schema import DEVICES, Section, UserPath
@@ -66,6 +66,13 @@ class Config(Section):
         description="by name, what a variant of a row changes of the sections unet, train, refine and of"
         " methods; whatever that leaves as it is, such as pretraining, is the row's own",
     )
+    # Left out where it is empty: a config that names none is what it was before there was this key.
+    lr_factors: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        exclude_if=lambda factors: not factors,
+        description="factor on the peak learning rates (lr, muon_lr) of a row's own training stage, by row,"
+        " its variants included; 1 where a row is not named. `ssimbad tune` chooses it",
+    )
     data: DataConfig
     phi: PhiConfig
     unet: UNetConfig
@@ -94,6 +101,15 @@ class Config(Section):
                 raise ValueError(
                     f"{name}.{key}: not what a variant can change: that is {', '.join(known)}"
                 )
+        return value
+
+    @field_validator("lr_factors")
+    @classmethod
+    def _trained(cls, value: dict[str, float]) -> dict[str, float]:
+        trained = [name for name, row in rows().items() if row.stage != "none" and row.of is None]
+        for row in value:
+            if row not in trained:
+                raise ValueError(f"no row {row!r} is trained: rows are {', '.join(trained)}")
         return value
 
     def section(self, method: str) -> Any:
@@ -388,7 +404,7 @@ def _variant_faults(config: Config) -> list[str]:
         "sweep.rows": config.sweep.rows,
         "oracle.rows": config.oracle.rows,
     }
-    for key, row in ((key, Run(row)) for key, rows in named.items() for row in rows):
+    for key, row in ((key, Run(row)) for key, given in named.items() for row in given):
         if row.variant is None:
             continue
         if row.variant not in config.variants:

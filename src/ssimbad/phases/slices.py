@@ -44,11 +44,15 @@ def _method_values(config: Config, phase: Phase, run: Run) -> dict[str, Any] | N
 def _schedule(values: dict[str, Any], stage: str, run: Run) -> dict[str, Any]:
     """How a training stage is optimised: what goes on with pretraining is as pretraining is."""
     if stage == "refine" and run.on_images:
-        return values["refine"]
-    own = methods()[run.method].own_recipe
-    schedule = values[run.method]["recipe"] if own else values["train"]
-    losses = RefineConfig.model_fields.keys() - StageConfig.model_fields.keys()
-    return schedule | ({key: values["refine"][key] for key in losses} if run.on_images else {})
+        schedule = values["refine"]
+    else:
+        own = methods()[run.method].own_recipe
+        schedule = values[run.method]["recipe"] if own else values["train"]
+        losses = RefineConfig.model_fields.keys() - StageConfig.model_fields.keys()
+        schedule = schedule | {key: values["refine"][key] for key in losses if run.on_images}
+    factor = values.get("lr_factors", {}).get(run.base, 1.0)
+    rates = schedule.keys() & {"lr", "muon_lr"}
+    return schedule | {key: factor * schedule[key] for key in rates}
 
 
 def _schedule_kind(run: Run) -> type[Schedule]:
