@@ -12,7 +12,7 @@ import pytest
 from ssimbad import cli
 from ssimbad.phases import PHASES
 
-COMMANDS = [*PHASES, "colorize", "run", "measure", "config", "adopt", "verify", "plan"]
+COMMANDS = [*PHASES, "colorize", "run", "tune", "measure", "config", "adopt", "verify", "plan"]
 
 
 @pytest.fixture(autouse=True)

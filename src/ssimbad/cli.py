@@ -157,6 +157,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     command = _add(
         commands,
+        "tune",
+        "try the same factors on every row's learning rates, judged on validation images",
+        "",
+        "--config config/gpu.yaml --factors 0.25 0.5 1 2 --share 0.5",
+    )
+    _add_config(command)
+    command.add_argument(
+        "--factors",
+        type=float,
+        nargs="+",
+        default=[0.5, 1.0, 2.0],
+        metavar="X",
+        help="on the config's learning rates (default: 0.5 1 2)",
+    )
+    command.add_argument(
+        "--share",
+        type=float,
+        default=0.25,
+        metavar="SHARE",
+        help="of every stage's budget (default: 0.25)",
+    )
+    command = _add(
+        commands,
         "measure",
         "measure generated images against the real ones of the same names",
         "real/ generated/",
@@ -272,6 +295,13 @@ def _run(arguments: argparse.Namespace) -> None:
 
         config = load(arguments.config)
         conduct(config, Results(config.results), arguments.minutes)
+    elif arguments.command == "tune":
+        from ssimbad.config.files import load
+        from ssimbad.layout import Results
+        from ssimbad.tune import tune
+
+        config = load(arguments.config)
+        tune(config, Results(config.results), arguments.factors, arguments.share)
     elif arguments.command == "config":
         from ssimbad.config.files import load, to_yaml
         from ssimbad.config.schema import describe

@@ -24,6 +24,8 @@ class Results:
         self.config = self.root / "config.yaml"
         self.conducted = self.root / "conducted.json"
         self.features = self.root / "work" / "features"
+        # Beside the results: what was tried for a run is no part of it.
+        self.tune = Path(f"{self.root}-tune")
 
     def checkpoint(self, row: str) -> Path:
         """The row's weights for use."""
