@@ -1,5 +1,3 @@
-# make reproduce | test | test-quick | pull | lint | benchmark | benchmark-gpu     each sets up .venv first where it is missing
-# CONFIG=config/tiny.yaml runs an overlay, CORES=1 limits the processors.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?=
@@ -10,7 +8,22 @@ READY := .venv/.ready
 quoted = '$(subst ','\'',$(1))'
 LIMIT := $(if $(filter-out all,$(CORES)),OMP_NUM_THREADS=$(CORES))
 
-.PHONY: reproduce test test-quick pull lint benchmark benchmark-gpu
+define HELP
+make reproduce       everything into results/; CONFIG=config/tiny.yaml runs another config
+make test            the tests
+make test-quick      those without a whole workflow and without kills
+make pull            what DVC tracks, taken over by Snakemake
+make lint            style, types, imports, rules
+make benchmark       hot paths against plain code, on processors
+make benchmark-gpu   the phases on a GPU
+Each sets up .venv first where it is missing. CORES=1 limits the processors.
+endef
+export HELP
+
+.PHONY: help reproduce test test-quick pull lint benchmark benchmark-gpu
+
+help:
+	@echo "$$HELP"
 
 reproduce: $(READY)
 	@$(if $(CONFIG),$(BIN)/ssimbad config --config $(call quoted,$(CONFIG)) > /dev/null)

@@ -24,6 +24,7 @@ from typing import Any
 import pandas as pd
 
 from ssimbad.config.files import load, load_merged
+from ssimbad.methods import title_of
 from ssimbad.plan.workload import Workload
 from ssimbad.report.figures import FIGURES, figures_of
 
@@ -301,6 +302,25 @@ def pictures(names: list[str]) -> str:
     return "\n\n".join(shown)
 
 
+SHOWN = ("reference", "regression", "animediffusion", "ssimbad", "ssimbad_refined")
+"""Rows of README's table."""
+
+
+def short_table(results: Path) -> str:
+    """README's table: PSNR and LPIPS of a few rows, and their network calls."""
+    values = pd.read_csv(results / "table.csv", dtype={"seed": str})
+    values = values[values["seed"].isna()].set_index(["method", "setting", "metric"])["value"]
+    calls = pd.read_csv(results / "systems.csv").set_index("method")["network_calls"]
+    lines = []
+    for row in SHOWN:
+        line = {"method": title_of(row), "network calls": f"{calls[row]:g}"}
+        for setting, told in (("same", "same"), ("cross_exact", "cross")):
+            psnr, lpips = (values[row, setting, metric] for metric in ("psnr", "lpips"))
+            line[f"{told} reference: PSNR ↑, LPIPS ↓"] = f"{psnr:.2f} dB, {lpips:.3f}"
+        lines.append(line)
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+
+
 def main() -> None:
     parts = {
         "speed": refresh_speed,
@@ -319,7 +339,8 @@ def main() -> None:
     for name in drawn:
         shutil.copyfile(shown / "figures" / f"{name}.png", images / f"{name}.png")
     table, found = (shown / "table.md").read_text(), (shown / "findings.md").read_text()
-    replace(ROOT / "README.md", f"{table}\n{cost(shown)}")
+    answer = found.splitlines()[2]
+    replace(ROOT / "README.md", f"{short_table(shown)}\n\n{answer}\n\n{cost(shown)}")
     claims = found.split("\n", 1)[1].replace("\n## ", "\n### ")
     replace(ROOT / "docs/results.md", f"{cost(shown)}\n\n{table}\n## The paper's claims\n{claims}")
     replace(ROOT / "docs/results.md", pictures(drawn), "figures")
