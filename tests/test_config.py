@@ -1,13 +1,16 @@
 """The config: one line a fault, and phases that read only their own."""
 
 import copy
+import json
+import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 from ssimbad.config.files import load, values_of
-from ssimbad.config.schema import describe, validate
+from ssimbad.config.schema import describe, json_schema, validate
 from ssimbad.config.yaml import dumped, parse
 from ssimbad.errors import UserError
 from ssimbad.methods import Run
@@ -299,6 +302,20 @@ def test_a_merged_config_is_read_alike_by_old_and_new_yaml() -> None:
 def test_what_is_no_key_and_value_is_one_line() -> None:
     with pytest.raises(UserError, match=r"^--config: seed: must be KEY=VALUE$"):
         values_of(["seed"])
+
+
+def test_editors_schema_takes_every_config_and_refuses_what_the_config_refuses() -> None:
+    said = json.loads((REPOSITORY / "config/schema.json").read_text())
+    assert said == json_schema(), "ssimbad config --schema > config/schema.json"
+    schema = jsonschema.Draft202012Validator(said)
+    files = [REPOSITORY / "config.yaml", *(REPOSITORY / "config").glob("*.yaml")]
+    for path in files:
+        text = path.read_text()
+        schema.validate(parse(text))
+        (named,) = re.findall(r"^# yaml-language-server: \$schema=(\S+)$", text, re.M)
+        assert (path.parent / named).resolve() == REPOSITORY / "config/schema.json"
+    for wrong in ({"tran": {}}, {"train": {"batch": 0}}, {"rows": "ssimbad"}, {"extends": 1}):
+        assert not schema.is_valid(wrong)
 
 
 def test_describe_explains_every_key() -> None:

@@ -6,6 +6,7 @@ Heavy imports wait until a command runs.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -201,7 +202,11 @@ def _parser() -> argparse.ArgumentParser:
         "--describe",
     )
     _add_config(command)
-    command.add_argument("--describe", action="store_true", help="explain every key instead")
+    instead = command.add_mutually_exclusive_group()
+    instead.add_argument("--describe", action="store_true", help="explain every key instead")
+    instead.add_argument(
+        "--schema", action="store_true", help="the JSON schema of config files instead, for editors"
+    )
     command = _add(
         commands,
         "adopt",
@@ -304,9 +309,14 @@ def _run(arguments: argparse.Namespace) -> None:
         tune(config, Results(config.results), arguments.factors, arguments.share)
     elif arguments.command == "config":
         from ssimbad.config.files import load, to_yaml
-        from ssimbad.config.schema import describe
+        from ssimbad.config.schema import describe, json_schema
 
-        print(describe() if arguments.describe else to_yaml(load(arguments.config)).rstrip())
+        if arguments.schema:
+            print(json.dumps(json_schema(), indent=1))
+        elif arguments.describe:
+            print(describe())
+        else:
+            print(to_yaml(load(arguments.config)).rstrip())
     elif arguments.command == "verify":
         from ssimbad.layout import Results
         from ssimbad.verify import verify

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ssimbad.config.schema import Config, overlaid, validate
+from ssimbad.config.schema import EXTENDS, Config, overlaid, validate
 from ssimbad.config.yaml import dumped, parse
 from ssimbad.errors import UserError, shown
 from ssimbad.files import read_text, refusal, write_if_new
@@ -18,8 +18,6 @@ BASE = Path("config.yaml")
 _SHIPPED = Path(__file__).parent / "default.yaml"  # the same file, where there is no other
 # Keys that every whole config has.
 _WHOLE = {key for key, field in Config.model_fields.items() if field.is_required()}
-# Key of an overlay: the file, seen from its own folder, that it is an overlay on.
-_EXTENDS = "extends"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -63,17 +61,17 @@ def _read_overlay(path: Path, named: list[Path], below: tuple[Path, ...] = ()) -
     """What an overlay says, on top of what the overlay says that it extends; both are added to ``named``."""
     values = _read(path)
     named.append(path)
-    extended = values.pop(_EXTENDS, None)
+    extended = values.pop(EXTENDS, None)
     if extended is None:
         return values
     if not isinstance(extended, str):
-        raise UserError(f"{path}: {_EXTENDS}: must be the name of a file")
+        raise UserError(f"{path}: {EXTENDS}: must be the name of a file")
     if path.resolve() in below:
-        raise UserError(f"{path}: {_EXTENDS}: leads back to itself")
+        raise UserError(f"{path}: {EXTENDS}: leads back to itself")
     try:
         base_path = path.parent / at_home(extended)
     except ValueError as error:
-        raise UserError(f"{path}: {_EXTENDS}: {shown(extended)}: {error}") from None
+        raise UserError(f"{path}: {EXTENDS}: {shown(extended)}: {error}") from None
     base = _read_overlay(base_path, named, (*below, path.resolve()))
     return overlaid(base, values)
 
@@ -101,7 +99,7 @@ def load(
     for change in changes:
         merged = overlaid(merged, change)
     # Snakemake hands on what the files say, this key too.
-    merged = overlaid(merged, {k: v for k, v in (values or {}).items() if k != _EXTENDS})
+    merged = overlaid(merged, {k: v for k, v in (values or {}).items() if k != EXTENDS})
     where = str(overlays[-1] if overlays else base)
     config = validate(merged, where)
     _check_places(config, named, where)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ssimbad.methods.declaration import Declaration
 
 
+EXTENDS = "extends"
+"""Key of an overlay: the file, seen from its own folder, that it is an overlay on."""
 _OF_A_ROW = ("unet", "train", "refine")
 """The common sections that a variant of a row may change, besides methods' own."""
 
@@ -459,3 +461,25 @@ def describe() -> str:
 
     walk(schema(), "")
     return "\n".join(lines)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of config files, for editors: every key, none of which an overlay must have."""
+
+    def optional(node: Any) -> Any:
+        if isinstance(node, list):
+            return [optional(each) for each in node]
+        if not isinstance(node, dict):
+            return node
+        return {
+            key: optional(value)
+            for key, value in node.items()
+            if not (key == "required" and isinstance(value, list))
+        }
+
+    found = optional(schema().model_json_schema())
+    found["properties"][EXTENDS] = {
+        "type": "string",
+        "description": "the file, seen from this one's folder, that this is an overlay on",
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
