@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -223,8 +224,17 @@ def test_a_configs_name_is_one_word_in_the_makefile(tmp_path: Path) -> None:
         (tools / name).write_text('#!/bin/sh\nfor a; do printf "[%s]" "$a" >> given; done\n')
         (tools / name).chmod(0o755)
     (tmp_path / ".venv/.ready").touch()
-    subprocess.run(["make", "CONFIG=my mum's; x.yaml"], cwd=tmp_path, check=True)
+    subprocess.run(["make", "reproduce", "CONFIG=my mum's; x.yaml"], cwd=tmp_path, check=True)
     told = "[my mum's; x.yaml]"
     assert (tmp_path / "given").read_text() == (
         f"[config][--config]{told}[--cores][all][--configfile]{told}"
     )
+
+
+def test_make_alone_lists_its_targets_and_does_nothing(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    done = subprocess.run(["make"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    listed = re.findall(r"^make ([\w-]+) ", done.stdout, re.M)
+    declared = re.findall(r"^\.PHONY: (.*)$", (tmp_path / "Makefile").read_text(), re.M)[0].split()
+    assert ["help", *listed] == declared
+    assert os.listdir(tmp_path) == ["Makefile"]
