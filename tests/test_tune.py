@@ -126,6 +126,7 @@ def test_the_overlay_has_a_run_train_with_what_was_chosen(tuned: tuple[Results, 
     assert [line.split()[2].rstrip(":") for line in told] == ends
 
 
+@pytest.mark.workflow
 def test_what_is_there_is_not_tried_again_until_it_is_of_another_config(
     prepared: Results, tmp_path: Path
 ) -> None:

@@ -104,6 +104,7 @@ def ran(prepared: Results, tmp_path_factory: pytest.TempPathFactory) -> tuple[Co
     return config, results
 
 
+@pytest.mark.workflow
 def test_variants_go_on_from_their_rows_checkpoints(ran: tuple[Config, Results]) -> None:
     _, results = ran
     made = {
@@ -119,6 +120,7 @@ def test_variants_go_on_from_their_rows_checkpoints(ran: tuple[Config, Results])
     assert mse["header"]["row"] == "ssimbad_refined+mse"
 
 
+@pytest.mark.workflow
 def test_the_ablations_say_what_differs_and_by_how_much(ran: tuple[Config, Results]) -> None:
     config, results = ran
     found = read_runs({(r, 42): results.metrics(Run(r)) for r in config.rows}, config.settings)

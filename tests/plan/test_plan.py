@@ -159,17 +159,16 @@ def test_the_papers_size_is_planned_without_its_memory(tmp_path: Path) -> None:
     assert 0 < most < 1.5 * 2**10
 
 
-def test_the_command_plans_every_row(tmp_path: Path) -> None:
+def test_the_command_plans_the_rows_asked_for(tmp_path: Path) -> None:
     overlay = tmp_path / "few.yaml"
-    losses = {"refine": {"strategy": {"mse": 1.0, "lpips-vgg": 0.0}}}
-    losses["scft"] = {"perceptual": 0.0, "style": 0.0}
+    rows = ["animediffusion_finetuned", "edm_refined"]
+    losses = {"refine": {"strategy": {"mse": 1.0, "lpips-vgg": 0.0}}, "rows": rows}
     overlay.write_text(yaml.safe_dump(FEW | losses))
     given = ["--config", "config/tiny.yaml", "--config", str(overlay)]
     done = run_cli("plan", *given, "--gpu", "A100")
     assert done.returncode == 0, done.stderr
     assert "A100 min" in done.stdout
-    for row in validate(tiny_values()).rows:
-        assert re.search(rf"^infer +{row} ", done.stdout, re.M)
+    assert re.findall(r"^infer +(\w+) ", done.stdout, re.M) == rows
 
 
 @pytest.mark.parametrize(
