@@ -175,6 +175,12 @@ ARRAY = np.zeros((8, 8, 3), np.uint8)
         (ARRAY, ARRAY, {"seed": 1.5}, "seed: 1.5: must be a whole number"),
         (ARRAY, ARRAY, {"crop": (0, 0, 9, 8)}, "crop: 0,0,9,8: is not within sketch (8 × 8 pix"),
         (ARRAY, ARRAY, {"crop": (0, 0.5, 4, 4)}, "crop: (0, 0.5, 4, 4): must be x,y,w,h: whole"),
+        (
+            ARRAY,
+            ARRAY,
+            {"crop": (float("inf"), 0, 4, 4)},
+            "crop: (inf, 0, 4, 4): must be x,y,w,h: whole",
+        ),
         (ARRAY, ARRAY, {"crop": 5}, "crop: 5: must be x,y,w,h: whole pixels"),
     ],
 )

@@ -350,7 +350,7 @@ def _box(crop: Sequence[int] | str) -> tuple[int, int, int, int]:
         x, y, width, height = (int(part) for part in parts)
         if x >= 0 <= y and width > 0 < height and [x, y, width, height] == [*map(float, parts)]:
             return x, y, width, height
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise UserError(f"crop: {shown(crop)}: must be x,y,w,h: whole pixels, w and h above 0")
 
