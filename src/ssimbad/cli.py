@@ -22,6 +22,7 @@ from ssimbad.interruption import ASKED_BY, STOPPED, Stopped, exit_on_sigterm, si
 from ssimbad.machine import at_home, speak_utf8
 from ssimbad.methods import RUN, Run
 from ssimbad.phases import PHASES
+from ssimbad.plan.gpus import GPUS
 
 _STATUS = """exit status:
   0    done
@@ -236,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="A100, H100, H200 or RTX4090; or all",
+        help=f"{', '.join(GPUS)}; all where none is named",
     )
     command.add_argument(
         "--gpus", type=int, metavar="N", help="how many share the work (devices × nodes)"
