@@ -45,6 +45,22 @@ def test_the_document_of_metrics_has_every_metric() -> None:
     assert named[1:] == [metric.title for metric in METRICS.values()]
 
 
+def test_the_index_has_every_page_and_the_page_on_running_every_config() -> None:
+    docs = REPOSITORY / "docs"
+    linked = set(re.findall(r"\]\((\w[\w-]*\.md)\)", (docs / "index.md").read_text()))
+    assert linked == {page.name for page in docs.glob("*.md")} - {"index.md"}
+    named = set(re.findall(r"^\| `config/([\w-]+\.yaml)`", (docs / "running.md").read_text(), re.M))
+    assert named == {file.name for file in (REPOSITORY / "config").glob("*.yaml")}
+
+
+def test_every_file_that_the_report_leaves_is_explained() -> None:
+    rules = (REPOSITORY / "workflow/rules/report.smk").read_text()
+    outputs = re.findall(r"\{RESULTS\}/([\w]+\.\w+)\"", rules.split("output:")[1])
+    text = (REPOSITORY / "docs/results-folder.md").read_text()
+    assert len(outputs) > 5
+    assert [name for name in outputs if f"`{name}`" not in text] == []
+
+
 def glossary() -> list[str]:
     text = (REPOSITORY / "docs/architecture.md").read_text()
     return text.split("## Glossary")[1].splitlines()
